@@ -1,0 +1,1 @@
+//! The only crate that knows AMQP: queues of typed events, confirmed publishing, consuming, reconnecting.

@@ -1,0 +1,1 @@
+//! The dispatch engine, written once for every provider: claim, send, report, pace.

@@ -1,0 +1,1 @@
+//! From content to a platform's bytes with splice points: pure.

@@ -1,0 +1,1 @@
+//! The life of a process: configuration, signals, supervised tasks, admin port, drain.

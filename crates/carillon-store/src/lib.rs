@@ -1,0 +1,1 @@
+//! The only crate that knows SQL: migrations, and one file per aggregate.

@@ -1,0 +1,1 @@
+//! What travels and where: protobuf events, gRPC services, and the broker's topology.

@@ -1,0 +1,1 @@
+//! APNs: token authentication, HTTP/2 requests, reasons.

@@ -1,0 +1,1 @@
+//! FCM HTTP v1: OAuth bearer, requests, error details.

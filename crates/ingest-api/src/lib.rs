@@ -1,0 +1,1 @@
+//! The public surface: REST, gRPC and AMQP intake.

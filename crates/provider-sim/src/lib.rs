@@ -1,0 +1,1 @@
+//! Strict simulators of push providers and SMS gateways on their real protocols.

@@ -1,0 +1,1 @@
+//! From a notification to chunks: audiences, schedules, cancel, the scan.

@@ -1,0 +1,1 @@
+//! Unread in time becomes one SMS: timers, gateways, delivery reports.

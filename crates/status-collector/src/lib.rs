@@ -1,0 +1,1 @@
+//! The ledger: claims, reports, statuses, counters, token retirement, status events.

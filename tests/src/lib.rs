@@ -1,0 +1,1 @@
+//! The World: a whole platform in a test.
