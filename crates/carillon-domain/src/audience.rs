@@ -1,0 +1,120 @@
+//! Who a notification is for.
+
+use crate::fault::{ErrorCode, Faults};
+use crate::ids::{check_device_id, check_user_id};
+use crate::limits;
+use crate::phone::Phone;
+use crate::platform::{Lane, Os, Platform, closed_list};
+
+closed_list! {
+    /// Which of a person's devices are reached.
+    Deliver {
+        /// All of them.
+        EveryDevice = 1, "every_device";
+        /// The primary one, else the one that was active last.
+        PrimaryDevice = 2, "primary_device";
+        /// The one that was active last.
+        LastActiveDevice = 3, "last_active_device";
+    }
+}
+
+/// (union of devices, users, phones, all) AND platforms AND os. A narrowing alone narrows `all`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audience {
+    /// Devices by id; each is always reached, whatever `deliver` says.
+    pub devices: Vec<String>,
+    /// Users by the tenant's id.
+    pub users: Vec<String>,
+    /// Phone numbers.
+    pub phones: Vec<Phone>,
+    /// Every device of the app.
+    pub all: bool,
+    /// Only these platforms; all when empty.
+    pub platforms: Vec<Platform>,
+    /// Only these operating systems; all when empty.
+    pub os: Vec<Os>,
+}
+
+impl Audience {
+    /// Whether the whole app is meant, narrowed or not.
+    pub fn is_broad(&self) -> bool {
+        self.all || (self.devices.is_empty() && self.users.is_empty() && self.phones.is_empty())
+    }
+
+    /// How many ids are listed.
+    pub fn listed(&self) -> usize {
+        self.devices.len() + self.users.len() + self.phones.len()
+    }
+
+    /// The lane it travels in.
+    pub fn lane(&self) -> Lane {
+        if self.is_broad() || self.listed() > limits::TRANSACTIONAL_IDS { Lane::Bulk } else { Lane::Transactional }
+    }
+
+    /// Whether devices of this platform are meant.
+    pub fn admits(&self, platform: Platform) -> bool {
+        self.platforms.is_empty() || self.platforms.contains(&platform)
+    }
+
+    /// Removes repeats and sorts, so that equal audiences are equal.
+    pub fn normalize(&mut self) {
+        self.devices.sort_unstable();
+        self.devices.dedup();
+        self.users.sort_unstable();
+        self.users.dedup();
+        self.phones.sort_unstable();
+        self.phones.dedup();
+        self.platforms.sort_unstable();
+        self.platforms.dedup();
+        self.os.sort_unstable();
+        self.os.dedup();
+    }
+
+    /// Checks ids and bounds. Pointers start with `at` (`/to`).
+    pub fn check(&self, faults: &mut Faults, at: &str) {
+        let nobody = self.listed() == 0 && !self.all && self.platforms.is_empty() && self.os.is_empty();
+        if nobody {
+            faults.add(at, "names nobody; give devices, users, phones, platforms, os, or `all: true`");
+        }
+        if self.listed() > limits::AUDIENCE_IDS {
+            let detail = format!("{} ids over all lists, at most {} are allowed", self.listed(), limits::AUDIENCE_IDS);
+            faults.add_code(ErrorCode::TooManyRecipients, at, detail);
+        }
+        for (i, id) in self.devices.iter().enumerate() {
+            check_device_id(faults, &format!("{at}/devices/{i}"), id);
+        }
+        for (i, id) in self.users.iter().enumerate() {
+            check_user_id(faults, &format!("{at}/users/{i}"), id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrowing_alone_narrows_all() {
+        let ios = Audience { os: vec![Os::Ios], ..Default::default() };
+        let mut faults = Faults::new();
+        ios.check(&mut faults, "/to");
+        assert!(faults.is_empty() && ios.is_broad());
+        assert_eq!(ios.lane(), Lane::Bulk);
+    }
+
+    #[test]
+    fn an_audience_of_nobody_is_refused() {
+        let mut faults = Faults::new();
+        Audience::default().check(&mut faults, "/to");
+        assert_eq!(faults.as_slice()[0].pointer, "/to");
+    }
+
+    #[test]
+    fn few_listed_people_travel_in_the_transactional_lane() {
+        let of = |n: usize| Audience { users: (0..n).map(|i| i.to_string()).collect(), ..Default::default() };
+        assert_eq!((of(64).lane(), of(65).lane()), (Lane::Transactional, Lane::Bulk));
+        let mut faults = Faults::new();
+        of(2001).check(&mut faults, "/to");
+        assert_eq!(faults.code(), ErrorCode::TooManyRecipients);
+    }
+}
