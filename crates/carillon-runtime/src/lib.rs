@@ -1,1 +1,37 @@
 //! The life of a process: configuration, signals, supervised tasks, admin port, drain.
+//!
+//! A service is a library with `async fn start(config: Config, scope: Scope) -> Result<(), StartError>` that returns once
+//! everything is started, and a `main` of one line:
+//!
+//! ```ignore
+//! fn main() -> std::process::ExitCode {
+//!     carillon_runtime::run("segmenter", segmenter::start)
+//! }
+//! ```
+//!
+//! [`run`] does, in order: arguments, configuration, telemetry, admin port, start, ready; on SIGTERM, SIGINT or a failed
+//! task: not ready, a short wait for load balancers, stop, drain within the grace period, flush of telemetry, exit code.
+
+mod admin;
+mod arguments;
+mod clock;
+pub mod config;
+mod error;
+mod readiness;
+mod run;
+mod scope;
+mod serve;
+mod signals;
+mod supervisor;
+mod test_scope;
+
+pub use clock::Clock;
+pub use error::{BoxError, StartError};
+pub use readiness::ReadyHandle;
+pub use run::{EXIT_CONFIG, EXIT_FAILURE, run};
+pub use scope::Scope;
+pub use serve::serve_with_grace;
+pub use supervisor::{TaskFailure, Unclean};
+pub use test_scope::TestScope;
+
+pub use tokio_util::sync::CancellationToken;
