@@ -3,9 +3,38 @@
 //! A service is a library with `async fn start(config: Config, scope: Scope) -> Result<(), StartError>` that returns once
 //! everything is started, and a `main` of one line:
 //!
-//! ```ignore
+//! ```no_run
+//! use carillon_runtime::config::{HumanDuration, ServiceConfig};
+//! use carillon_runtime::{Scope, StartError};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Config {
+//!     segmenter: Segmenter,
+//! }
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Segmenter {
+//!     scan_every: HumanDuration,
+//! }
+//!
+//! impl ServiceConfig for Config {
+//!     const SECTIONS: &'static [&'static str] = &["segmenter"];
+//! }
+//!
+//! async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
+//!     let stopping = scope.stopping();
+//!     let mut ticks = tokio::time::interval(config.segmenter.scan_every.get());
+//!     scope.spawn("scan", async move {
+//!         while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
+//!             // look for what is due
+//!         }
+//!         Ok::<_, StartError>(())
+//!     });
+//!     Ok(())
+//! }
+//!
 //! fn main() -> std::process::ExitCode {
-//!     carillon_runtime::run("segmenter", segmenter::start)
+//!     carillon_runtime::run("segmenter", start)
 //! }
 //! ```
 //!

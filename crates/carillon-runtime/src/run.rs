@@ -196,6 +196,7 @@ async fn drain(scope: &Scope, config: &RuntimeConfig, ending: Ending) -> u8 {
     let began = Instant::now();
     let was_ready = scope.ready().report().ready;
     scope.ready().enter(Phase::Draining);
+    tracing::info!(service = scope.service(), "draining");
     let mut code = match &ending {
         Ending::Signal => 0,
         Ending::TaskFailed => EXIT_FAILURE,

@@ -38,10 +38,13 @@ impl Scope {
     /// Runs a server as a task the service cannot live without. `server` is given the token that fires when drain
     /// begins and must shut down gracefully on it; `grace` later it is cut. A server that ends before that is a failure.
     ///
-    /// ```ignore
-    /// scope.serve("http", grace, |stop| async move {
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn start(scope: &carillon_runtime::Scope, listener: tokio::net::TcpListener, router: axum::Router) {
+    /// scope.serve("http", Duration::from_secs(10), |stop| async move {
     ///     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
     /// });
+    /// # }
     /// ```
     pub fn serve<F, E>(
         &self,

@@ -58,9 +58,17 @@ impl TestScope {
     /// # Errors
     /// [`Unclean`] if a critical task failed at any time, or one did not end in time.
     pub async fn stop(self) -> Result<(), Unclean> {
+        self.stop_within(LIMIT).await
+    }
+
+    /// Stops and drains with a limit of the test's own.
+    ///
+    /// # Errors
+    /// As [`TestScope::stop`].
+    pub async fn stop_within(self, limit: Duration) -> Result<(), Unclean> {
         self.scope.ready().enter(Phase::Draining);
         self.scope.stop();
-        self.scope.tasks().drain(LIMIT).await
+        self.scope.tasks().drain(limit).await
     }
 
     /// Ends all tasks where they stand, as a crash would, and waits until they are gone.

@@ -180,7 +180,7 @@ fn sigterm_drains() {
     assert!(get(address, "/readyz").starts_with("HTTP/1.1 200"));
     assert!(get(address, "/metrics").contains("text/plain; version=0.0.4"));
     service.signal("TERM");
-    service.line_with("signal received");
+    service.line_with("draining");
     let draining = get(address, "/readyz");
     assert!(draining.starts_with("HTTP/1.1 503") && draining.contains("\"phase\":\"draining\""), "{draining}");
     assert!(get(address, "/livez").starts_with("HTTP/1.1 200"), "alive while draining");

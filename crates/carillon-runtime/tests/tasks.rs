@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(5);
+const A_MOMENT: Duration = Duration::from_millis(20);
 
 #[tokio::test]
 async fn drain_waits_for_every_task() {
@@ -39,13 +40,11 @@ async fn a_task_that_fails_or_panics_is_reported_with_its_name() {
         if tokio::runtime::Handle::try_current().is_ok() {
             panic!("index out of bounds");
         }
-        Ok::<_, StartErrorText>(())
+        Ok::<_, String>(())
     });
     timeout(SOON, test.failed()).await.unwrap();
     assert_eq!(test.stop().await.unwrap_err().failures[0].reason, "panicked: index out of bounds");
 }
-
-type StartErrorText = String;
 
 #[tokio::test]
 async fn a_start_error_can_end_a_task() {
@@ -66,11 +65,11 @@ async fn a_helper_that_panics_takes_nobody_with_it() {
     test.stop().await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_task_that_ignores_the_stop_is_named_when_the_time_is_up() {
     let test = TestScope::new("x");
     test.scope().spawn("deaf", std::future::pending::<Result<(), io::Error>>());
-    assert_eq!(test.stop().await.unwrap_err().unfinished, ["deaf"]);
+    assert_eq!(test.stop_within(A_MOMENT).await.unwrap_err().unfinished, ["deaf"]);
 }
 
 #[tokio::test]
@@ -104,13 +103,13 @@ async fn a_required_part_decides_readiness_and_a_dependency_does_not() {
     assert!(test.is_ready());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_server_with_an_endless_connection_is_cut_after_its_grace() {
     let scope: Scope = TestScope::new("x").scope();
     let stopping = scope.stopping();
     stopping.cancel();
     let endless = std::future::pending::<Result<(), io::Error>>();
-    timeout(SOON, serve_with_grace(endless, stopping, Duration::from_secs(2))).await.unwrap().unwrap();
+    timeout(SOON, serve_with_grace(endless, stopping, A_MOMENT)).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fmt;
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The key as the operator wrote it (`CARILLON_AMQP__URL`, `amqp.url in carillon.toml`) or would write it.
+    /// The key as the operator wrote it (`CARILLON_AMQP__URL`, `amqp.url in the configuration file`) or would write it.
     pub key: String,
     /// What is wrong and what would be right; never the value.
     pub message: String,
@@ -44,7 +44,7 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, fault) in self.0.iter().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
-            write!(f, "{newline}  {fault}")?;
+            write!(f, "{newline}- {fault}")?;
         }
         Ok(())
     }

@@ -82,25 +82,38 @@ fn merge(file: Option<&Path>, variables: Map<String, String>) -> Result<Map<Stri
         .source(Some(variables));
     let mut builder = config::Config::builder();
     if let Some(path) = file {
-        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }
-    let merged = builder.add_source(environment).build().map_err(|error| Fault {
-        key: file.map_or_else(|| "the environment".to_owned(), |path| path.display().to_string()),
-        message: format!("cannot be read: {error}"),
-    })?;
+    let merged = builder
+        .add_source(environment)
+        .build()
+        .map_err(|error| unreadable(file.unwrap_or(Path::new("the environment")), &error))?;
     Ok(merged.cache.into_table().unwrap_or_default())
 }
 
+/// Without the lines of the file that the parser quotes: what stands there may be a password.
+fn unreadable(path: &Path, error: &dyn std::error::Error) -> Fault {
+    let text = error.to_string();
+    let words: Vec<&str> = text.lines().filter(|line| !line.contains(" |")).collect();
+    Fault { key: path.display().to_string(), message: format!("cannot be read: {}", words.join(": ")) }
+}
+
 fn judge_section(name: &str, value: &Value) -> Option<Fault> {
+    // A section is a table, and tables do not know where they come from: their keys do.
+    let witness = match &value.kind {
+        ValueKind::Table(table) => table.values().next().unwrap_or(value),
+        _ => value,
+    };
     if !KNOWN_SECTIONS.contains(&name) {
-        let key = strict::name(&[name.to_owned()], value.origin());
+        let key = strict::name(&[name.to_owned()], witness);
         let right = nearest(name, KNOWN_SECTIONS.iter().copied()).unwrap_or_default();
         return Some(Fault { key, message: format!("is no section; the nearest is `{right}`") });
     }
     match value.kind {
         ValueKind::Table(_) => None,
         _ => Some(Fault {
-            key: strict::name(&[name.to_owned()], value.origin()),
+            key: strict::name(&[name.to_owned()], witness),
             message: "is a section, not a value".to_owned(),
         }),
     }

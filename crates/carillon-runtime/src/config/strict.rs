@@ -88,33 +88,29 @@ pub(super) fn extract<T: DeserializeOwned>(root: &Value) -> Result<T, Faults> {
 }
 
 fn describe(root: &Value, path: &Path, refusal: &Refusal) -> Fault {
-    let key = match origin_of(root, path) {
-        Some(origin) => name(path, Some(origin)),
-        None => name_both(&path.join(".")),
-    };
+    let key = find(root, path).map_or_else(|| name_both(&path.join(".")), |value| name(path, value));
     Fault { key, message: refusal.message.clone() }
 }
 
-fn origin_of<'a>(root: &'a Value, path: &Path) -> Option<&'a str> {
+fn find<'a>(root: &'a Value, path: &Path) -> Option<&'a Value> {
     let mut value = root;
     for key in path {
         value = match &value.kind {
             ValueKind::Table(table) => table.get(key)?,
             // One element of a list in the environment: the whole list is what can be pointed at.
-            ValueKind::String(_) => return value.origin(),
+            ValueKind::String(_) => return Some(value),
             ValueKind::Array(list) => list.get(key.parse::<usize>().ok()?)?,
             _ => return None,
         };
     }
-    value.origin()
+    Some(value)
 }
 
-/// A key as the operator wrote it: a file's origin is its path, the environment's is said by the `config` crate.
-pub(super) fn name(path: &[String], origin: Option<&str>) -> String {
-    match origin {
-        Some("the environment") => variable(path),
-        Some(file) => format!("{} in {file}", path.join(".")),
-        None => variable(path),
+/// A key as the operator wrote it: values of the environment know that they are, all others come from the one file.
+pub(super) fn name(path: &[String], value: &Value) -> String {
+    match value.origin().is_some() {
+        true => variable(path),
+        false => format!("{} in the configuration file", path.join(".")),
     }
 }
 

@@ -164,9 +164,9 @@ fn every_fault_is_named_with_the_key_and_the_nearest_known_one() {
             ("CARILLON_AMQP_URL", "amqp://guest:sesame@localhost"),
         ],
         expect![[r#"
-              CARILLON_AMPQ is no section; the nearest is `amqp`
-              CARILLON_AMQP_URL needs two underscores after the section: CARILLON_AMQP__URL
-              CARILLON_HTTP needs two underscores after the section: CARILLON_HTTP__<KEY>"#]],
+            - CARILLON_AMPQ is no section; the nearest is `amqp`
+            - CARILLON_AMQP_URL needs two underscores after the section: CARILLON_AMQP__URL
+            - CARILLON_HTTP needs two underscores after the section: CARILLON_HTTP__<KEY>"#]],
     );
     refused(
         &[
@@ -179,23 +179,23 @@ fn every_fault_is_named_with_the_key_and_the_nearest_known_one() {
             ("CARILLON_SECRETS__KEYS", "sesame"),
         ],
         expect![[r#"
-              CARILLON_AMQP__MODE must be one of plain, tls; the nearest is `plain`
-              CARILLON_AMQP__PREFETCH must be a whole number, not a text
-              CARILLON_AMQP__URLL is no known key; the nearest is `url`
-              CARILLON_SECRETS__KEYS is no known key; the nearest is `key`
-              CARILLON_WEBPUSH__PORTS__1 must be a whole number, not a text
-              CARILLON_WEBPUSH__PORTS__2 does not fit: must be a whole number of type u16
-              CARILLON_WEBPUSH__STRICT must be true or false, not a text
-              CARILLON_WEBPUSH__TIMEOUT is not a duration with a unit, such as 200ms, 5s or 1m30s
-              amqp.url (CARILLON_AMQP__URL) is missing
-              secrets.key (CARILLON_SECRETS__KEY) is missing
-              secrets.more (CARILLON_SECRETS__MORE) is missing"#]],
+            - CARILLON_AMQP__MODE must be one of plain, tls; the nearest is `plain`
+            - CARILLON_AMQP__PREFETCH must be a whole number, not a text
+            - CARILLON_AMQP__URLL is no known key; the nearest is `url`
+            - CARILLON_SECRETS__KEYS is no known key; the nearest is `key`
+            - CARILLON_WEBPUSH__PORTS__1 must be a whole number, not a text
+            - CARILLON_WEBPUSH__PORTS__2 does not fit: must be a whole number of type u16
+            - CARILLON_WEBPUSH__STRICT must be true or false, not a text
+            - CARILLON_WEBPUSH__TIMEOUT is not a duration with a unit, such as 200ms, 5s or 1m30s
+            - amqp.url (CARILLON_AMQP__URL) is missing
+            - secrets.key (CARILLON_SECRETS__KEY) is missing
+            - secrets.more (CARILLON_SECRETS__MORE) is missing"#]],
     );
 }
 
 #[test]
 fn what_is_missing_in_an_absent_section_is_named_and_an_optional_section_may_be_absent() {
-    refused(&[], expect!["  amqp.url (CARILLON_AMQP__URL) is missing"]);
+    refused(&[], expect!["- amqp.url (CARILLON_AMQP__URL) is missing"]);
     assert!(read(&[URL]).unwrap().secrets.is_none());
     let with = read(&[URL, ("CARILLON_SECRETS__KEY", "k"), ("CARILLON_SECRETS__MORE", "1")]).unwrap();
     assert_eq!(with.secrets.unwrap().key.expose(), "k");
@@ -205,26 +205,32 @@ fn what_is_missing_in_an_absent_section_is_named_and_an_optional_section_may_be_
 fn what_a_service_finds_wrong_by_itself_is_a_fault_too() {
     refused(
         &[URL, ("CARILLON_WEBPUSH__RATIO", "1.5")],
-        expect!["  webpush.ratio (CARILLON_WEBPUSH__RATIO) must be at most 1"],
+        expect!["- webpush.ratio (CARILLON_WEBPUSH__RATIO) must be at most 1"],
     );
 }
 
 #[test]
 fn faults_in_a_file_name_the_file() {
-    let file = TempFile::new("faults", "[amqp]\nurl = 'x'\nprefech = 8\nprefetch = 'y'\n[amq]\n");
-    let in_file = format!(" in {}", file.0.display());
-    let text = |file: &TempFile| load::<Service>(Some(&file.0), [URL; 0]).unwrap_err().to_string();
-    expect!["  amq in FILE is no section; the nearest is `amqp`"].assert_eq(&text(&file).replace(&in_file, " in FILE"));
-    let file = TempFile::new("faults", "[amqp]\nurl = 'x'\nprefech = 8\nprefetch = 'y'\n");
+    let text = |toml: &str| {
+        let file = TempFile::new("faults", toml);
+        load::<Service>(Some(&file.0), [URL; 0]).unwrap_err().to_string()
+    };
     expect![[r#"
-          amqp.prefech in FILE is no known key; the nearest is `prefetch`
-          amqp.prefetch in FILE must be a whole number, not a text"#]]
-    .assert_eq(&text(&file).replace(&in_file, " in FILE"));
+        - amq in the configuration file is no section; the nearest is `amqp`
+        - tls in the configuration file is a section, not a value"#]]
+    .assert_eq(&text("tls = 1\n[amqp]\nurl = 'x'\n[amq]\nx = 1\n"));
+    expect![[r#"
+        - amqp.prefech in the configuration file is no known key; the nearest is `prefetch`
+        - amqp.prefetch in the configuration file must be a whole number, not a text
+        - webpush.allow_hosts in the configuration file must be a list, not a table"#]]
+    .assert_eq(&text("[amqp]\nurl = 'x'\nprefech = 8\nprefetch = 'y'\n[webpush.allow_hosts]\n"));
 }
 
 #[test]
 fn a_file_that_is_not_there_or_is_not_toml_is_a_fault() {
     assert!(load::<Service>(Some(Path::new("/nowhere/carillon.toml")), [URL]).is_err());
-    let file = TempFile::new("broken", "[amqp\n");
-    assert!(load::<Service>(Some(&file.0), [URL]).is_err());
+    let file = TempFile::new("broken", "[amqp]\nurl = \"sesame\n");
+    let faults = load::<Service>(Some(&file.0), [URL]).unwrap_err().to_string();
+    assert!(faults.contains("broken.toml cannot be read: TOML parse error at line 2"), "{faults}");
+    assert!(!faults.contains("sesame"), "{faults}");
 }

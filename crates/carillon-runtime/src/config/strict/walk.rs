@@ -110,7 +110,7 @@ impl<'a> Walk<'a> {
             let path: Path = self.path.iter().cloned().chain([key.clone()]).collect();
             let right = nearest(&key, fields.iter().copied()).unwrap_or_default();
             let message = format!("is no known key; the nearest is `{right}`");
-            let fault = Fault { key: name(&path, value.origin()), message };
+            let fault = Fault { key: name(&path, &value), message };
             self.reading.unknown.borrow_mut().insert(path, fault);
         }
         for field in fields {
@@ -227,10 +227,14 @@ impl<'de> Deserializer<'de> for Walk<'_> {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refusal> {
         let result = match &self.value.kind {
+            ValueKind::String(_) if self.reading.stand_in(&self.path).is_some() => {
+                let variant: StrDeserializer<'_, Refusal> = variants.first().copied().unwrap_or("").into_deserializer();
+                visitor.visit_enum(variant)
+            }
             ValueKind::String(text) => {
                 let variant: StrDeserializer<'_, Refusal> = text.as_str().into_deserializer();
                 visitor.visit_enum(variant)
