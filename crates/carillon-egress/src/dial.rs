@@ -50,12 +50,21 @@ impl Dialer {
         if let Some(guard) = &self.guard {
             guard.check_origin(origin).map_err(ConnectError::Guard)?;
         }
-        let addresses =
-            timeout_at(deadline, resolve(origin)).await.map_err(|_| ConnectError::Timeout(Stage::Dns))??;
+        let resolved = timeout_at(deadline, resolve(origin)).await;
+        let addresses = resolved.map_err(|_| ConnectError::Timeout(Stage::Dns))??;
+        self.dial_resolved(origin, &addresses, deadline).await
+    }
+
+    async fn dial_resolved(
+        &self,
+        origin: &Origin,
+        addresses: &[SocketAddr],
+        deadline: Instant,
+    ) -> Result<Wire, ConnectError> {
         if let Some(guard) = &self.guard {
-            guard.check_addresses(origin, &addresses).map_err(ConnectError::Guard)?;
+            guard.check_addresses(origin, addresses).map_err(ConnectError::Guard)?;
         }
-        let tcp = connect_first(&addresses, deadline).await?;
+        let tcp = connect_first(addresses, deadline).await?;
         self.check_peer(origin, &tcp)?;
         if let Err(error) = tcp.set_nodelay(true) {
             return Err(ConnectError::Tcp(Arc::new(error)));
@@ -149,5 +158,42 @@ impl AsyncWrite for Wire {
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::{TlsConfig, Trust};
+
+    fn dialer(guard: Guard) -> Dialer {
+        let trust = Trust::load(&TlsConfig::default()).unwrap();
+        Dialer::new(trust.client_config(&[b"h2"], None).unwrap(), Some(guard), Duration::from_secs(5))
+    }
+
+    #[tokio::test]
+    async fn a_public_name_that_resolves_to_an_internal_address_is_never_connected_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let inside = listener.local_addr().unwrap();
+        let outside: SocketAddr = "203.0.114.1:443".parse().unwrap();
+        let origin: Origin = "https://push.example.com".parse().unwrap();
+        for addresses in [vec![inside], vec![outside, inside]] {
+            let dialer = dialer(Guard::default());
+            let refused = dialer.dial_resolved(&origin, &addresses, dialer.deadline()).await;
+            assert!(matches!(refused, Err(ConnectError::Guard(GuardError::NotPublic))));
+        }
+        // Nobody knocked: the first connection that the listener sees is our own.
+        let own = TcpStream::connect(inside).await.unwrap();
+        let (_, knocked) = listener.accept().await.unwrap();
+        assert_eq!(knocked, own.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_refuses() {
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let tcp = connect_first(&[closed, listener.local_addr().unwrap()], deadline).await.unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), listener.local_addr().unwrap());
     }
 }
