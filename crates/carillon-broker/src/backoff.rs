@@ -50,7 +50,9 @@ mod tests {
     #[test]
     fn a_success_makes_the_next_wait_short() {
         let mut backoff = Backoff::default();
-        (0..9).for_each(|_| drop(backoff.next()));
+        for _ in 0..9 {
+            backoff.next();
+        }
         backoff.reset();
         assert!(backoff.next() <= FIRST);
     }

@@ -1,0 +1,154 @@
+//! When a message is acknowledged, and when it is handled again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use carillon_broker::{Config, Fault, Outgoing};
+use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+
+use crate::place::{Job, Place, Script, eventually};
+use crate::proxy::Proxy;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_handled_is_acknowledged_in_few_frames() {
+    let (place, proxy) = (Place::new().await, Proxy::start().await);
+    let broker = place.broker_with(&Config::new(proxy.url())).await;
+    place.publish_jobs(&broker, 0..1000).await;
+    let (script, seen) = Script::content();
+    broker.consume(&place.jobs, 200, 50, script);
+    seen.count_is(1000).await;
+    place.stop.cancel();
+    broker.drained().await.unwrap();
+    assert_eq!(place.left(place.jobs.name()).await, [""; 0]);
+    assert_eq!(seen.distinct().len(), 1000);
+    let (frames, multiple) = proxy.acks();
+    assert!(multiple > 0 && frames < 500, "{frames} acknowledgements, {multiple} of them for several");
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_acknowledged_only_after_what_it_caused_is_confirmed() {
+    let place = Place::new().await;
+    let broker = place.broker().await;
+    let open = place.open;
+    let (script, seen) = Script::new(move |job, _| async move { Ok(vec![Outgoing::routed(open, "later", &job)]) });
+    place.publish_jobs(&broker, 0..1).await;
+    broker.consume(&place.jobs, 10, 5, script);
+    seen.count_is(1).await;
+
+    // Nobody takes the effect. A second client finds the message in the first one's hands, so it is not acknowledged.
+    let (jobs, channel) = (place.jobs.name(), place.channel().await);
+    let later = format!("{jobs}.later");
+    channel.queue_declare(later.as_str().into(), QueueDeclareOptions::durable(), FieldTable::default()).await.unwrap();
+    assert_eq!(place.ready(&later).await, Some(0));
+    let options = QueueDeleteOptions { if_empty: true, ..Default::default() };
+    assert_eq!(place.ready(jobs).await, Some(0));
+    channel
+        .queue_bind(
+            later.as_str().into(),
+            open.into(),
+            "later".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+    place.ready_is(&later, 1).await;
+    assert_eq!(seen.numbers(), [0], "only the effect is tried again, not the handler");
+    place.take(&later).await.unwrap();
+    channel.queue_delete(later.as_str().into(), options).await.unwrap();
+    place.finish(broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_confirm_the_message_goes_back_when_the_process_drains() {
+    let place = Place::new().await;
+    let broker = place.broker().await;
+    let open = place.open;
+    let (script, seen) = Script::new(move |job, _| async move { Ok(vec![Outgoing::routed(open, "later", &job)]) });
+    place.publish_jobs(&broker, 0..1).await;
+    broker.consume(&place.jobs, 10, 5, script);
+    seen.count_is(1).await;
+    place.stop.cancel();
+    broker.drained().await.unwrap();
+    place.ready_is(place.jobs.name(), 1).await;
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn during_a_fault_the_same_messages_are_tried_again_and_no_new_ones_are_taken() {
+    let place = Place::new().await;
+    let broker = place.broker().await;
+    let away = Arc::new(AtomicBool::new(true));
+    let state = Arc::clone(&away);
+    let (script, seen) = Script::new(move |_, _| {
+        let away = state.load(Ordering::SeqCst);
+        async move { if away { Err(Fault::because("the ledger is away")) } else { Ok(Vec::new()) } }
+    });
+    place.publish_jobs(&broker, 0..50).await;
+    broker.consume(&place.jobs, 50, 4, script);
+    eventually("some attempts", async || seen.all().len() >= 12).await;
+    assert!(seen.distinct().len() <= 4, "{:?}", seen.distinct());
+    assert!(seen.all().iter().all(|(_, redelivered)| !redelivered));
+
+    away.store(false, Ordering::SeqCst);
+    eventually("all of them", async || seen.distinct().len() == 50).await;
+    place.stop.cancel();
+    broker.drained().await.unwrap();
+    assert_eq!(place.left(place.jobs.name()).await, [""; 0]);
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_in_a_fault_is_handed_out_again_when_its_connection_is_cut() {
+    let (place, proxy) = (Place::new().await, Proxy::start().await);
+    let broker = place.broker_with(&Config::new(proxy.url())).await;
+    let (script, seen) = Script::new(|_, delivery| async move {
+        if delivery.redelivered { Ok(Vec::new()) } else { Err(Fault::because("the database is away")) }
+    });
+    place.publish_jobs(&broker, 0..1).await;
+    broker.consume(&place.jobs, 10, 5, script);
+    eventually("a fault", async || !seen.all().is_empty()).await;
+    proxy.cut();
+    eventually("a second delivery", async || seen.all().last() == Some(&(0, true))).await;
+    place.finish(broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_hangs_is_cut_and_called_again() {
+    let place = Place::new().await;
+    let broker = place.broker_with(&Config { handler_timeout_ms: 100, ..place.config() }).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let (script, seen) = Script::new(move |_, _| {
+        let first = counter.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if first { std::future::pending().await } else { Ok(Vec::new()) } }
+    });
+    place.publish_jobs(&broker, 0..1).await;
+    broker.consume(&place.jobs, 10, 5, script);
+    seen.count_is(2).await;
+    place.finish(broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_consumer_wants_published_reaches_the_next() {
+    let place = Place::new().await;
+    let broker = place.broker().await;
+    let done = place.done.route();
+    let (first, _) = Script::new(move |job: Job, delivery| async move {
+        let trace = delivery.header("traceparent").unwrap_or_default().to_owned();
+        Ok(vec![Outgoing::routed(done.exchange, done.key, &Job(job.0 + 100)).with_header("traceparent", trace)])
+    });
+    let (second, seen) = Script::new(|_, delivery| async move {
+        assert_eq!(delivery.header("traceparent"), Some("00-1"));
+        Ok(Vec::new())
+    });
+    broker.consume(&place.jobs, 10, 5, first);
+    broker.consume(&place.done, 10, 5, second);
+    let messages = (0..20).map(|n| Outgoing::to(&place.jobs, &Job(n)).with_header("traceparent", "00-1")).collect();
+    broker.publisher().publish_all(messages).await.into_iter().for_each(|result| result.unwrap());
+    eventually("all of them", async || seen.distinct() == (100..120).collect()).await;
+    assert_eq!(place.ready(place.topology.parked()).await, Some(0));
+    place.finish(broker).await;
+}
