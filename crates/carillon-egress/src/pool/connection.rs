@@ -128,14 +128,16 @@ impl State {
         self.suspect.load(Ordering::SeqCst)
     }
 
-    /// A request timed out here: others are preferred until a PING is answered, which is sent at once.
-    pub(super) fn suspect(&self) {
-        if !self.suspect.swap(true, Ordering::SeqCst) {
+    /// A request timed out here that was sent when `answered` answers had come. If none came since, the path may be dead:
+    /// the connection is left aside until a PING is answered, which is sent at once.
+    pub(super) fn timed_out(&self, answered: u64) {
+        if answered == self.answered() && !self.suspect.swap(true, Ordering::SeqCst) {
             self.suspect_signal.notify_one();
         }
     }
 
-    pub(super) fn trust_again(&self) {
-        self.suspect.store(false, Ordering::SeqCst);
+    /// A PING was answered; true if the connection was suspect.
+    pub(super) fn trust_again(&self) -> bool {
+        self.suspect.swap(false, Ordering::SeqCst)
     }
 }

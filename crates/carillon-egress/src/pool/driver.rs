@@ -154,7 +154,7 @@ fn poll_link(
 
 /// Returns when a PING went unanswered. Answers to requests are signs of life too; a PING is sent only after an interval
 /// without any, or at once when a request timed out.
-async fn heartbeat(inner: &Inner, state: &State, pings: Option<PingPong>) {
+async fn heartbeat(inner: &Arc<Inner>, state: &State, pings: Option<PingPong>) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     let mut answered = state.answered();
     loop {
@@ -165,7 +165,7 @@ async fn heartbeat(inner: &Inner, state: &State, pings: Option<PingPong>) {
             continue;
         }
         match timeout(inner.config.ping_timeout, pings.ping(Ping::opaque())).await {
-            Ok(Ok(_)) => state.trust_again(),
+            Ok(Ok(_)) => inner.sound_again(state),
             // The connection is over; `poll_link` knows how.
             Ok(Err(_)) => return std::future::pending().await,
             Err(_) => return,
@@ -238,10 +238,21 @@ impl Inner {
         self.reopen_if_busy(&connection.state);
     }
 
+    /// A PING was answered. If this connection was suspect and another was opened in its place, this one drains.
+    fn sound_again(self: &Arc<Self>, state: &State) {
+        if !state.trust_again() {
+            return;
+        }
+        if lock(&self.roster).has_surplus(self.config.connections) {
+            self.replace(state.id);
+        }
+        self.freed.notify_waiters();
+    }
+
     /// Where requests were running more will come: they should not have to wait for the handshake. An idle pool stays
     /// closed until it is asked, or gateways that hang up on idle clients would be called for ever.
     fn reopen_if_busy(self: &Arc<Self>, state: &State) {
-        if state.in_flight() > 0 && lock(&self.roster).claim_connect(self.config.connections) {
+        if state.in_flight() > 0 && lock(&self.roster).claim_connect(self.config.connections, Instant::now()) {
             self.start_connect();
         }
     }

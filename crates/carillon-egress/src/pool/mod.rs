@@ -5,6 +5,7 @@ mod config;
 mod connection;
 mod driver;
 mod exchange;
+mod pace;
 mod roster;
 
 pub use cache::PoolCache;
@@ -149,12 +150,13 @@ impl Http2Pool {
         let inner = &self.inner;
         let deadline = deadline.min(Instant::now() + inner.config.request_timeout);
         for sent in 0..=MAX_RESENDS {
-            let head = request.head(&inner.scheme, &inner.authority)?;
             let lease = self.stream(deadline).await?;
+            let head = request.head(&inner.scheme, &inner.authority)?;
             if sent > 0 {
                 inner.counters.resent.fetch_add(1, Ordering::Relaxed);
             }
             let connection = &lease.connection;
+            let answered = connection.state.answered();
             let answer = exchange(connection, head, request.body.clone(), inner.config.response_cap);
             match timeout_at(deadline, answer).await {
                 Ok(Ok(response)) => {
@@ -170,7 +172,7 @@ impl Http2Pool {
                     pause_until(deadline).await?;
                 }
                 Err(_) => {
-                    connection.state.suspect();
+                    connection.state.timed_out(answered);
                     inner.counters.timeouts.fetch_add(1, Ordering::Relaxed);
                     return Err(RequestError::Unknown(Unknown::Timeout));
                 }

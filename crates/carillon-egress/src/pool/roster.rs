@@ -1,6 +1,7 @@
 //! Which connections there are, and which one a request takes.
 
 use super::connection::{Connection, ConnectionId};
+use super::pace::Pace;
 use crate::error::ConnectError;
 use crate::jitter;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub(super) struct Roster {
     ready: Vec<Arc<Connection>>,
     connecting: bool,
     closed: bool,
+    pace: Pace,
     failures: u32,
     not_before: Option<Instant>,
     last_error: Option<ConnectError>,
@@ -41,29 +43,43 @@ pub(super) enum Pick {
 }
 
 impl Roster {
-    /// Takes a stream on the least loaded connection; those on which a request timed out come last.
+    /// Takes a stream on the least loaded connection. One on which a request timed out while nothing else was answered
+    /// is left aside until its PING is answered: what is sent there now would most likely end as unknown.
     pub(super) fn pick(&mut self, connections: usize, spread_at: usize, now: Instant) -> Picked {
         if self.closed {
             return Picked { what: Pick::Closed, connect: false };
         }
-        let free = self.ready.iter().filter(|c| c.state.in_flight() < c.state.limit());
-        let best = free.min_by_key(|c| (c.state.is_suspect(), c.state.in_flight())).cloned();
-        if let Some(connection) = best {
-            let busy = connection.state.is_suspect() || connection.state.in_flight() >= spread_at;
+        let free = self.ready.iter().map(|c| (c, c.state.in_flight()));
+        let free = free.filter(|(c, in_flight)| *in_flight < c.state.limit() && !c.state.is_suspect());
+        if let Some((connection, in_flight)) = free.min_by_key(|(_, in_flight)| *in_flight) {
+            let connection = connection.clone();
             connection.state.take_stream();
-            return Picked { connect: busy && self.claim_connect(connections), what: Pick::Stream(connection) };
+            let connect = in_flight >= spread_at && self.claim_connect(connections, now);
+            return Picked { what: Pick::Stream(connection), connect };
         }
         if let Some(error) = self.outage(now) {
             return Picked { what: Pick::Unreachable(error), connect: false };
         }
-        Picked { what: Pick::Wait, connect: self.claim_connect(connections) }
+        Picked { what: Pick::Wait, connect: self.claim_connect(connections, now) }
     }
 
     /// True when the caller is to open a connection: one attempt at a time, so that an outage is not met by a herd.
-    pub(super) fn claim_connect(&mut self, connections: usize) -> bool {
-        let claimed = !self.closed && !self.connecting && self.ready.len() < connections.max(1);
-        self.connecting |= claimed;
+    /// Suspect connections do not count, so that they are replaced before they are given up, but only once over.
+    pub(super) fn claim_connect(&mut self, connections: usize, now: Instant) -> bool {
+        let connections = connections.max(1);
+        let sound = self.ready.iter().filter(|c| !c.state.is_suspect()).count();
+        let claimed = !self.closed && !self.connecting && sound < connections && self.ready.len() < 2 * connections;
+        if claimed {
+            self.connecting = true;
+            let paced = self.pace.take(now);
+            self.not_before = Some(self.not_before.map_or(paced, |instant| instant.max(paced)));
+        }
         claimed
+    }
+
+    /// True when there are more connections than configured, because one was replaced too early.
+    pub(super) fn has_surplus(&self, connections: usize) -> bool {
+        self.ready.len() > connections.max(1)
     }
 
     fn outage(&self, now: Instant) -> Option<ConnectError> {
@@ -109,6 +125,10 @@ impl Roster {
     /// hangs up would be called in a tight loop.
     pub(super) fn failed(&mut self, error: ConnectError, first: Duration, ceiling: Duration) {
         self.failures = self.failures.saturating_add(1);
+        // What is no hiccup is not ridden out.
+        if matches!(error, ConnectError::Guard(_) | ConnectError::Tls(_) | ConnectError::NoHttp2) {
+            self.failures = self.failures.max(PATIENCE);
+        }
         self.not_before = Some(Instant::now() + jitter::backoff(self.failures, first, ceiling));
         self.last_error = Some(error);
     }

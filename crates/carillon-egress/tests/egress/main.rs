@@ -1,5 +1,6 @@
 //! The ways out against servers of their own: HTTP/2 frame by frame where the peer misbehaves, the h2 crate's server
 //! where it behaves, plain sockets for HTTP/1.1.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 #![allow(clippy::disallowed_methods, reason = "the servers of these tests are tasks of the test itself")]
 
 mod cache;

@@ -1,7 +1,7 @@
 //! Whom we believe, and who believes us.
 
 use crate::certificates::{Authority, PemFile, authority, trust};
-use crate::gateway::{Act, Gateway, OK};
+use crate::gateway::{Act, Gateway, OK, Seen};
 use crate::{config, pool, post};
 use carillon_egress::{ClientIdentity, ConnectError, Http2Pool, RequestError, TlsConfig, Trust, TrustError};
 
@@ -21,6 +21,7 @@ async fn a_server_of_an_unknown_authority_is_refused() {
     let stranger = Authority::new("somebody else");
     let gateway = Gateway::start_with(stranger.server("localhost", &[b"h2"], false)).await;
     assert!(fails_in_tls(post(&pool(&gateway, config()), "x").await));
+    assert_eq!(Seen::count(&gateway.seen.connections), 1, "that is no hiccup: it is reported at once");
 }
 
 #[tokio::test]
