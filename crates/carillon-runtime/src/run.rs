@@ -33,6 +33,10 @@ struct ProcessConfig {
 
 impl ServiceConfig for ProcessConfig {
     const SECTIONS: &'static [&'static str] = &["admin", "runtime", "telemetry"];
+
+    fn faults(&self) -> Vec<(&'static str, String)> {
+        self.telemetry.faults()
+    }
 }
 
 /// Section `runtime`.

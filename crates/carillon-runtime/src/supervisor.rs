@@ -123,8 +123,9 @@ impl Tasks {
     }
 
     fn note(&self, failure: TaskFailure, critical: bool) {
+        carillon_telemetry::metrics::counter(&carillon_telemetry::names::TASK_FAILURES, &[]).inc();
         if !critical {
-            tracing::error!(task = failure.task, reason = failure.reason, "a task of no consequence failed");
+            tracing::error!(task = failure.task, reason = failure.reason, "a task failed, the process goes on");
             return;
         }
         tracing::error!(task = failure.task, reason = failure.reason, "a task failed, the process stops");

@@ -41,6 +41,8 @@ fn main() -> ExitCode {
         ("sigterm drains and exits with 0", sigterm_drains),
         ("a second signal ends the process at once", second_signal),
         ("a failed task ends the process with 1", failed_task),
+        ("a panic is a log line and ends the process with 1", panicking_task),
+        ("a collector that is away does not hold up the end", collector_away),
         ("a failed start ends the process with 1, a setting found bad with 64", failed_start),
         ("a task that ignores the stop costs the exit code", deaf_task),
     ];
@@ -61,12 +63,17 @@ fn start(role: &str, config: Config, scope: &Scope) -> Result<(), StartError> {
             Ok::<_, StartError>(())
         }),
         "failing" => scope.spawn("failing", async { Err(StartError::new("it broke")) }),
+        "panicking" => scope.spawn("panicking", async { panic_with_a_secret() }),
         "deaf" => scope.spawn("deaf", std::future::pending::<Result<(), StartError>>()),
         "not starting" => return Err(StartError::new("no broker")),
         "misconfigured" => return Err(StartError::misconfigured("secrets.key is too short")),
         _ => {}
     }
     Ok(())
+}
+
+fn panic_with_a_secret() -> Result<(), StartError> {
+    panic!("cannot call +48501502503")
 }
 
 /// The service in a process of its own, ended when dropped.
@@ -159,8 +166,10 @@ fn bad_configuration() {
         assert!(text.contains(key), "{key} is not named in {text}");
     }
     assert_eq!(command("idle", &["--chek"]).output().unwrap().status.code(), Some(64));
-    let filter = command("idle", &[]).env("CARILLON_TELEMETRY__LOG", "a=b=c").output().unwrap();
+    let filter = command("idle", &["--check"]).env("CARILLON_TELEMETRY__LOG", "a=b=c").output().unwrap();
     assert_eq!(filter.status.code(), Some(64));
+    let collector = command("idle", &[]).env("OTEL_EXPORTER_OTLP_ENDPOINT", "not a url").output().unwrap();
+    assert_eq!(collector.status.code(), Some(64));
 }
 
 fn check() {
@@ -202,6 +211,21 @@ fn failed_task() {
     let mut service = Service::start("failing", &[]);
     assert!(service.line_with("a task failed").contains("it broke"));
     assert_eq!(service.exit_code(), Some(1));
+}
+
+fn panicking_task() {
+    let mut service = Service::start("panicking", &[]);
+    let line = service.line_with("panic.location");
+    assert!(line.starts_with('{') && line.contains("cannot call ***"), "{line}");
+    assert_eq!(service.exit_code(), Some(1));
+}
+
+fn collector_away() {
+    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("OTEL_TRACES_SAMPLER", "always_on")];
+    let mut service = Service::start("idle", &settings);
+    service.line_with("started");
+    service.signal("TERM");
+    assert_eq!(service.exit_code(), Some(0));
 }
 
 fn failed_start() {

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::{Error, filter};
+
 /// Section `telemetry`. Where traces go is not here: that is said by the standard `OTEL_*` variables.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -22,6 +24,19 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// What is wrong although every value by itself is well-formed, as `(key, what to do)`.
+    pub fn faults(&self) -> Vec<(&'static str, String)> {
+        let filter = filter::from_directives(&self.log).err().map(|error| ("telemetry.log", error.to_string()));
+        let ratio = self.judge_ratio().err().map(|error| ("telemetry.sample_ratio", error.to_string()));
+        filter.into_iter().chain(ratio).collect()
+    }
+
+    pub(crate) fn judge_ratio(&self) -> Result<(), Error> {
+        if (0.0..=1.0).contains(&self.sample_ratio) { Ok(()) } else { Err(Error::SampleRatio) }
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -31,4 +46,17 @@ pub enum LogFormat {
     Json,
     /// A line for people.
     Text,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound_and_a_bad_filter_or_ratio_is_named() {
+        assert_eq!(Config::default().faults(), []);
+        let bad = Config { log: "a=b=c".to_owned(), sample_ratio: 1.5, ..Config::default() };
+        let keys: Vec<_> = bad.faults().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["telemetry.log", "telemetry.sample_ratio"]);
+    }
 }

@@ -5,10 +5,10 @@
 #[non_exhaustive]
 pub enum Error {
     /// `telemetry.log` is not a list of filter directives.
-    #[error("telemetry.log is not a list of filter directives such as `info` or `info,segmenter=debug`: {0}")]
+    #[error("is not a list of filter directives such as `info` or `info,segmenter=debug`: {0}")]
     LogFilter(String),
     /// `telemetry.sample_ratio` is out of bounds.
-    #[error("telemetry.sample_ratio must lie between 0.0 and 1.0")]
+    #[error("must lie between 0.0 and 1.0")]
     SampleRatio,
     /// The exporter for traces could not be built from the `OTEL_*` variables.
     #[error("the OTEL_EXPORTER_OTLP_* variables do not describe an OTLP/gRPC endpoint: {0}")]

@@ -1,38 +1,39 @@
 //! Which log lines pass: what the operator asked for, below caps that only the code can change.
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::Directive;
+use tracing_subscriber::filter::Targets;
 
 use crate::Error;
 
 /// Crates that print secrets at their lower levels, and the most they may say. `h2` and `hyper` print header blocks and
 /// provider URLs with device tokens in them, `yup_oauth2` prints access tokens, `lapin` prints connection URLs,
 /// `tokio_postgres` prints statements with their parameters, `rustls` prints handshakes.
-const CAPS: &[&str] = &[
-    "h2=warn",
-    "hyper=info",
-    "hyper_util=info",
-    "a2=info",
-    "yup_oauth2=info",
-    "web_push=info",
-    "lapin=info",
-    "amq_protocol=info",
-    "tokio_postgres=info",
-    "deadpool_postgres=info",
-    "rustls=warn",
-    "tokio_rustls=warn",
-    "tonic=info",
-    "tower=info",
-    "opentelemetry=warn",
-    "opentelemetry_sdk=warn",
-    "opentelemetry_otlp=warn",
+const CAPS: &[(&str, LevelFilter)] = &[
+    ("a2", LevelFilter::INFO),
+    ("amq_protocol", LevelFilter::INFO),
+    ("deadpool_postgres", LevelFilter::INFO),
+    ("h2", LevelFilter::WARN),
+    ("hyper", LevelFilter::INFO),
+    ("hyper_util", LevelFilter::INFO),
+    ("lapin", LevelFilter::INFO),
+    ("opentelemetry", LevelFilter::WARN),
+    ("rusmpp", LevelFilter::INFO),
+    ("rustls", LevelFilter::WARN),
+    ("tokio_postgres", LevelFilter::INFO),
+    ("tokio_rustls", LevelFilter::WARN),
+    ("tonic", LevelFilter::INFO),
+    ("tower", LevelFilter::INFO),
+    ("web_push", LevelFilter::INFO),
+    ("yup_oauth2", LevelFilter::INFO),
 ];
 
-/// The filter for `directives` with the caps on top.
+/// What the operator asked for.
 pub(crate) fn from_directives(directives: &str) -> Result<EnvFilter, Error> {
-    let asked = EnvFilter::builder().parse(directives).map_err(|e| Error::LogFilter(e.to_string()))?;
-    CAPS.iter().try_fold(asked, |filter, cap| {
-        let cap: Directive = cap.parse().map_err(|_| Error::LogFilter((*cap).to_owned()))?;
-        Ok(filter.add_directive(cap))
-    })
+    EnvFilter::builder().parse(directives).map_err(|error| Error::LogFilter(error.to_string()))
+}
+
+/// The caps as a filter of their own: inside the operator's, a directive for one module would win over its crate's cap.
+pub(crate) fn caps() -> Targets {
+    Targets::new().with_default(LevelFilter::TRACE).with_targets(CAPS.iter().copied())
 }
