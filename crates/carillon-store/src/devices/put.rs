@@ -1,0 +1,371 @@
+//! Registering and changing a device.
+
+use super::merge::{Merged, merge};
+use super::row::{COLUMNS, DeviceRow, read};
+use crate::{Error, Result, Store};
+use carillon_domain::delivery_status::Reason;
+use carillon_domain::device::DeviceChange;
+use carillon_domain::fault::Faults;
+use carillon_domain::ids::{AppKey, TenantKey};
+use carillon_domain::person::Person;
+use carillon_domain::phone::Phone;
+use carillon_domain::push_token::PushToken;
+use deadpool_postgres::Transaction;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+/// How often a writer begins again after losing a race; each loss means that another writer got through.
+const TRIES: usize = 16;
+/// After so many losses a writer queues with the app's other losers, so that each of them gets its turn.
+const FREE_TRIES: usize = 3;
+/// The first key of that queue's advisory lock; the second is the app.
+const QUEUE: i32 = 0x6465_7669;
+
+/// Takes everything from a row that could name the person or reach the device. The person's key stays the device's own.
+pub(super) const FORGET: &str = "state = 5, state_at = now(), token = NULL, token_hash = NULL, p256dh = NULL, auth = NULL,
+    person = 'd:' || device, user_id = NULL, phone = NULL, name = NULL, locale = NULL, timezone = NULL, is_primary = false,
+    tags = '{}', attributes = '{}', app_version = NULL, os_version = NULL, secret_hash = NULL";
+
+/// Who registers or changes a device, and so what may happen.
+#[derive(Clone, Copy)]
+pub enum Registrar {
+    /// The tenant's backend with PUT: makes the device when there is none.
+    Server,
+    /// The tenant's backend with PATCH: only a device that exists.
+    ServerUpdate,
+    /// A new copy of the app (`cpk_`): only a device that does not exist.
+    Newcomer {
+        /// The hash of the key that the installation gets.
+        secret_hash: [u8; 32],
+    },
+    /// The installation itself (`cds_`).
+    Installation {
+        /// The hash of its key.
+        secret_hash: [u8; 32],
+    },
+}
+
+impl Registrar {
+    fn may_create(self) -> bool {
+        matches!(self, Registrar::Server | Registrar::Newcomer { .. })
+    }
+
+    fn is_app(self) -> bool {
+        matches!(self, Registrar::Newcomer { .. } | Registrar::Installation { .. })
+    }
+
+    fn new_secret(self) -> Option<Vec<u8>> {
+        match self {
+            Registrar::Newcomer { secret_hash } => Some(secret_hash.to_vec()),
+            _ => None,
+        }
+    }
+}
+
+/// What became of a registration or change.
+#[derive(Debug)]
+pub enum Registered {
+    /// It is so now.
+    Done {
+        /// The device did not exist before.
+        created: bool,
+        /// The device as it is.
+        device: Box<DeviceRow>,
+    },
+    /// A newcomer named a device that exists.
+    Exists,
+    /// There is no such device (of this installation), and the caller may not make it.
+    Absent,
+    /// The change does not fit the device.
+    Refused(Faults),
+}
+
+/// One call's constants.
+struct Call<'a> {
+    tenant: TenantKey,
+    app: AppKey,
+    device: &'a str,
+    change: &'a DeviceChange,
+    who: Registrar,
+}
+
+impl Store {
+    /// Registers or changes a device, in one commit. The change must have passed [`DeviceChange::check`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is away, or other writers of the same things win again and again.
+    pub async fn put_device(
+        &self,
+        tenant: TenantKey,
+        app: AppKey,
+        device: &str,
+        change: &DeviceChange,
+        who: Registrar,
+    ) -> Result<Registered> {
+        let call = Call { tenant, app, device, change, who };
+        if let Some(done) = self.insert_unopposed(&call).await? {
+            return Ok(done);
+        }
+        for tried in 0..TRIES {
+            match self.put_locked(&call, tried >= FREE_TRIES).await {
+                Ok(registered) => return Ok(registered),
+                Err(Attempt::Lost) => {}
+                Err(Attempt::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::Unavailable("other registrations of the same device win again and again".into()))
+    }
+
+    /// One statement where nothing is in the way: no such device, token or other primary. `None` when something was.
+    async fn insert_unopposed(&self, call: &Call<'_>) -> Result<Option<Registered>> {
+        if !call.who.may_create() || call.change.token.is_none() {
+            return Ok(None);
+        }
+        let merged = match merge(call.device, None, call.change) {
+            Ok(merged) => merged,
+            // The device may exist, and then the change may fit.
+            Err(_) => return Ok(None),
+        };
+        let sql = format!("{INSERT} ON CONFLICT DO NOTHING RETURNING {COLUMNS}");
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(&sql).await?;
+        let values = Values::of(call, &merged, None);
+        let inserted = connection.query_opt(&statement, &values.insert()).await?;
+        inserted.as_ref().map(|row| Ok(Registered::Done { created: true, device: Box::new(read(row)?) })).transpose()
+    }
+
+    async fn put_locked(&self, call: &Call<'_>, queue: bool) -> std::result::Result<Registered, Attempt> {
+        let mut connection = self.connection().await.map_err(Attempt::Failed)?;
+        let transaction = connection.transaction().await?;
+        if queue {
+            transaction.execute("SELECT pg_advisory_xact_lock($1, $2)", &[&QUEUE, &call.app.0]).await?;
+        }
+        let (mine, holder) = lock(&transaction, call).await?;
+        match (&mine, call.who) {
+            (Some(_), Registrar::Newcomer { .. }) => return Ok(Registered::Exists),
+            (Some(row), Registrar::Installation { secret_hash })
+                if row.secret_hash.as_deref() != Some(secret_hash.as_slice()) =>
+            {
+                return Ok(Registered::Absent);
+            }
+            (None, Registrar::ServerUpdate | Registrar::Installation { .. }) => return Ok(Registered::Absent),
+            _ => {}
+        }
+        let merged = match merge(call.device, mine.as_ref(), call.change) {
+            Ok(merged) => merged,
+            Err(faults) => return Ok(Registered::Refused(faults)),
+        };
+        if let Some(holder) = holder {
+            lose_token(&transaction, holder).await?;
+        }
+        let device = write(&transaction, call, mine.as_ref(), &merged).await?;
+        transaction.commit().await?;
+        Ok(Registered::Done { created: mine.is_none(), device: Box::new(device) })
+    }
+}
+
+/// Locks the device by its id and the holder of the token, in the order of their keys. Returns the device, and the key of a
+/// holder that is another device.
+async fn lock(
+    transaction: &Transaction<'_>,
+    call: &Call<'_>,
+) -> std::result::Result<(Option<DeviceRow>, Option<i64>), Attempt> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM devices
+         WHERE (app_key = $1 AND device = $2 AND state <> 5 AND tenant_key = $4)
+            OR (app_key = $1 AND token_hash = sha256($3::bytea) AND state NOT IN (3, 5) AND tenant_key = $4)
+         ORDER BY device_key FOR UPDATE"
+    );
+    let statement = transaction.prepare_cached(&sql).await?;
+    let token = call.change.token.as_ref().map(token_bytes);
+    let rows = transaction.query(&statement, &[&call.app.0, &call.device, &token, &call.tenant.0]).await?;
+    let (mut mine, mut holder) = (None, None);
+    for row in &rows {
+        let row = read(row)?;
+        if row.device == call.device {
+            mine = Some(row);
+        } else {
+            holder = Some(row.device_key.0);
+        }
+    }
+    Ok((mine, holder))
+}
+
+/// The token is another device's now.
+async fn lose_token(transaction: &Transaction<'_>, holder: i64) -> std::result::Result<(), Attempt> {
+    let statement = transaction
+        .prepare_cached("UPDATE devices SET state = 3, reason = $2, state_at = now() WHERE device_key = $1")
+        .await?;
+    transaction.execute(&statement, &[&holder, &Reason::TokenMoved.number()]).await?;
+    Ok(())
+}
+
+async fn write(
+    transaction: &Transaction<'_>,
+    call: &Call<'_>,
+    mine: Option<&DeviceRow>,
+    merged: &Merged,
+) -> std::result::Result<DeviceRow, Attempt> {
+    let kept = mine.filter(|_| !merged.changes_hands);
+    if let (Some(old), None) = (mine, kept) {
+        let sql = format!("UPDATE devices SET {FORGET}, reason = $2 WHERE device_key = $1");
+        let statement = transaction.prepare_cached(&sql).await?;
+        transaction.execute(&statement, &[&old.device_key.0, &Reason::TokenMoved.number()]).await?;
+    }
+    if merged.primary && !kept.is_some_and(|row| row.primary) {
+        step_down(transaction, call.app, &merged.person).await?;
+    }
+    let values = Values::of(call, merged, mine);
+    let row = match kept {
+        Some(old) => {
+            let statement = transaction.prepare_cached(&format!("{UPDATE} RETURNING {COLUMNS}")).await?;
+            transaction.query_one(&statement, &values.update(&old.device_key.0)).await?
+        }
+        None => {
+            let statement = transaction.prepare_cached(&format!("{INSERT} RETURNING {COLUMNS}")).await?;
+            transaction.query_one(&statement, &values.insert()).await?
+        }
+    };
+    Ok(read(&row)?)
+}
+
+/// The person's primary device is another one now.
+async fn step_down(transaction: &Transaction<'_>, app: AppKey, person: &Person) -> std::result::Result<(), Attempt> {
+    let statement = transaction
+        .prepare_cached(
+            "UPDATE devices SET is_primary = false WHERE app_key = $1 AND person = $2 AND is_primary AND state <> 5",
+        )
+        .await?;
+    transaction.execute(&statement, &[&app.0, &person.key()]).await?;
+    Ok(())
+}
+
+const INSERT: &str = "INSERT INTO devices (platform, os, token, is_fid, p256dh, auth, token_hash, environment, generation,
+        user_id, phone, name, locale, timezone, is_primary, permission, tags, attributes, app_version, os_version, state,
+        reason, registered_at, last_seen_at, person, tenant_key, app_key, device, secret_hash, last_sent_at)
+    VALUES ($1, $2, $3, $4, $5, $6, sha256($7::bytea), $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+        ($18::text::jsonb || $19::text::jsonb) - $20::text[], $21, $22, $23, $24,
+        CASE WHEN $25 THEN now() ELSE coalesce($28::timestamptz, now()) END,
+        CASE WHEN $26 THEN now() ELSE coalesce($29::timestamptz, now()) END,
+        $27, $30, $31, $32, $33, $34)";
+
+const UPDATE: &str = "UPDATE devices SET platform = $1, os = $2, token = $3, is_fid = $4, p256dh = $5, auth = $6,
+        token_hash = sha256($7::bytea), environment = $8, generation = $9, user_id = $10, phone = $11, name = $12,
+        locale = $13, timezone = $14, is_primary = $15, permission = $16, tags = $17,
+        attributes = ($18::text::jsonb || $19::text::jsonb) - $20::text[], app_version = $21, os_version = $22,
+        state_at = CASE WHEN state = $23 THEN state_at ELSE now() END, state = $23, reason = $24,
+        registered_at = CASE WHEN $25 THEN now() ELSE registered_at END,
+        last_seen_at = CASE WHEN $26 THEN now() ELSE last_seen_at END, person = $27
+    WHERE device_key = $28";
+
+/// The values of both statements, owned for as long as the statement runs.
+struct Values<'a> {
+    shared: Vec<Box<dyn ToSql + Sync + Send + 'a>>,
+    insert_only: Vec<Box<dyn ToSql + Sync + Send + 'a>>,
+}
+
+impl<'a> Values<'a> {
+    fn of(call: &'a Call<'a>, merged: &'a Merged, old: Option<&'a DeviceRow>) -> Self {
+        let m = merged;
+        let (is_fid, p256dh, auth) = match &m.token {
+            Some(PushToken::Webpush { p256dh, auth, .. }) => (false, Some(p256dh.as_slice()), Some(auth.as_slice())),
+            Some(PushToken::FcmInstallation(_)) => (true, None, None),
+            _ => (false, None, None),
+        };
+        let (before, set, removed) = &m.attributes;
+        let shared: Vec<Box<dyn ToSql + Sync + Send + 'a>> = vec![
+            Box::new(m.platform.number()),
+            Box::new(m.os.number()),
+            Box::new(m.token.as_ref().map(PushToken::identity)),
+            Box::new(is_fid),
+            Box::new(p256dh),
+            Box::new(auth),
+            Box::new(m.token.as_ref().map(token_bytes)),
+            Box::new(m.environment.number()),
+            Box::new(m.generation.max(1)),
+            Box::new(m.user_id.as_deref()),
+            Box::new(m.phone.as_ref().map(Phone::as_str)),
+            Box::new(m.name.as_deref()),
+            Box::new(m.locale.as_deref()),
+            Box::new(m.timezone.as_deref()),
+            Box::new(m.primary),
+            Box::new(m.permission.number()),
+            Box::new(&m.tags),
+            Box::new(before),
+            Box::new(set),
+            Box::new(removed),
+            Box::new(m.app_version.as_deref()),
+            Box::new(m.os_version.as_deref()),
+            Box::new(m.state.number()),
+            Box::new(m.reason.map(Reason::number)),
+            Box::new(m.registers),
+            Box::new(m.registers || call.who.is_app()),
+            Box::new(m.person.key()),
+        ];
+        // A device that changes hands keeps its own key and times: the installation is the same.
+        let secret = call.who.new_secret().or_else(|| old.and_then(|row| row.secret_hash.clone()));
+        let insert_only: Vec<Box<dyn ToSql + Sync + Send + 'a>> = vec![
+            Box::new(old.map(|row| row.registered_at)),
+            Box::new(old.map(|row| row.last_seen_at)),
+            Box::new(call.tenant.0),
+            Box::new(call.app.0),
+            Box::new(call.device),
+            Box::new(secret),
+            Box::new(old.and_then(|row| row.last_sent_at)),
+        ];
+        Self { shared, insert_only }
+    }
+
+    fn insert(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.shared.iter().chain(&self.insert_only).map(|v| v.as_ref() as &(dyn ToSql + Sync)).collect()
+    }
+
+    fn update<'b>(&'b self, device_key: &'b i64) -> Vec<&'b (dyn ToSql + Sync)> {
+        let mut values: Vec<&(dyn ToSql + Sync)> =
+            self.shared.iter().map(|v| v.as_ref() as &(dyn ToSql + Sync)).collect();
+        values.push(device_key);
+        values
+    }
+}
+
+/// What the hash of a token is made of: two kinds of token with the same text are two tokens.
+fn token_bytes(token: &PushToken) -> Vec<u8> {
+    let kind = match token {
+        PushToken::Apns(_) => "apns:",
+        PushToken::Fcm(_) => "fcm:",
+        PushToken::FcmInstallation(_) => "fid:",
+        PushToken::Webpush { .. } => "webpush:",
+    };
+    [kind.as_bytes(), token.identity().as_bytes()].concat()
+}
+
+/// Why an attempt came to nothing.
+enum Attempt {
+    /// Another writer was first: begin again.
+    Lost,
+    Failed(Error),
+}
+
+impl From<tokio_postgres::Error> for Attempt {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.code() {
+            Some(code)
+                if [
+                    SqlState::UNIQUE_VIOLATION,
+                    SqlState::T_R_DEADLOCK_DETECTED,
+                    SqlState::T_R_SERIALIZATION_FAILURE,
+                ]
+                .contains(code) =>
+            {
+                Attempt::Lost
+            }
+            _ => Attempt::Failed(error.into()),
+        }
+    }
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Self {
+        Attempt::Failed(error)
+    }
+}
