@@ -1,4 +1,4 @@
-//! Handles for the metrics in [`names`]: bound to their labels once, one atomic operation per use.
+//! Handles for the metrics in [`crate::names`]: bound to their labels once, one atomic operation per use.
 //!
 //! Label values are `&'static str`: they come from closed enums, so that no token, id or error text can become a series.
 //! A handle is made where the code that uses it is set up, not where it is used.
