@@ -9,7 +9,7 @@ mod put;
 mod row;
 
 pub use put::{Registered, Registrar};
-pub use row::DeviceRow;
+pub use row::Device;
 
 use crate::{Result, Store};
 use carillon_domain::device::DeviceState;
@@ -41,7 +41,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`] when the database is away.
-    pub async fn get_device(&self, tenant: TenantKey, app: AppKey, device: &str) -> Result<Option<DeviceRow>> {
+    pub async fn get_device(&self, tenant: TenantKey, app: AppKey, device: &str) -> Result<Option<Device>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM devices WHERE app_key = $1 AND device = $2 AND state <> 5 AND tenant_key = $3"
         );
@@ -62,7 +62,7 @@ impl Store {
         filter: &DeviceFilter,
         before: Option<DeviceKey>,
         limit: u32,
-    ) -> Result<Vec<DeviceRow>> {
+    ) -> Result<Vec<Device>> {
         let states: Vec<i16> = match filter.state {
             Some(state) => vec![state.number()],
             None => vec![DeviceState::Active.number(), DeviceState::Inactive.number()],

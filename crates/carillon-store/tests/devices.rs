@@ -10,7 +10,7 @@ use carillon_domain::device::{DeviceChange, DeviceState, Environment, Permission
 use carillon_domain::phone::Phone;
 use carillon_domain::platform::{Os, Platform};
 use carillon_domain::push_token::PushToken;
-use carillon_store::{DeviceFilter, DeviceRow, Registered, Registrar};
+use carillon_store::{Device, DeviceFilter, Registered, Registrar};
 use database::Database;
 
 fn apns(n: u32) -> PushToken {
@@ -25,7 +25,7 @@ fn of_user(n: u32, user: &str) -> DeviceChange {
     DeviceChange { user_id: Some(Some(user.into())), ..token(n) }
 }
 
-async fn put(db: &Database, device: &str, change: &DeviceChange) -> DeviceRow {
+async fn put(db: &Database, device: &str, change: &DeviceChange) -> Device {
     done(put_as(db, device, change, Registrar::Server).await).1
 }
 
@@ -33,14 +33,14 @@ async fn put_as(db: &Database, device: &str, change: &DeviceChange, who: Registr
     db.store.put_device(db.tenant, db.app, device, change, who).await.expect("the database takes it")
 }
 
-fn done(registered: Registered) -> (bool, DeviceRow) {
+fn done(registered: Registered) -> (bool, Device) {
     match registered {
         Registered::Done { created, device } => (created, *device),
         other => panic!("not done: {other:?}"),
     }
 }
 
-async fn get(db: &Database, device: &str) -> Option<DeviceRow> {
+async fn get(db: &Database, device: &str) -> Option<Device> {
     db.store.get_device(db.tenant, db.app, device).await.expect("the database answers")
 }
 

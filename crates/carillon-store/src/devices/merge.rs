@@ -1,6 +1,6 @@
 //! What a change makes of a device: pure.
 
-use super::row::DeviceRow;
+use super::row::Device;
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::{Change, DeviceChange, DeviceState, Environment, Permission};
 use carillon_domain::fault::Faults;
@@ -41,7 +41,7 @@ pub(super) struct Merged {
 }
 
 /// Merges `change` into what is known (RFC 7396). `checked` faults of form are the caller's; here is only what needs the device.
-pub(super) fn merge(device: &str, old: Option<&DeviceRow>, change: &DeviceChange) -> Result<Merged, Faults> {
+pub(super) fn merge(device: &str, old: Option<&Device>, change: &DeviceChange) -> Result<Merged, Faults> {
     let mut faults = Faults::new();
     let token = change.token.as_ref().or_else(|| old.and_then(|row| row.token.as_ref())).cloned();
     let Some(platform) = token.as_ref().map(PushToken::platform).or_else(|| old.map(|row| row.platform)) else {
@@ -89,7 +89,7 @@ pub(super) fn merge(device: &str, old: Option<&DeviceRow>, change: &DeviceChange
 }
 
 /// The person a device belongs to.
-pub(super) fn person_of(row: &DeviceRow) -> Person {
+pub(super) fn person_of(row: &Device) -> Person {
     Person::of_device(row.user_id.as_deref(), row.phone.as_ref().map(Phone::as_str), &row.device)
 }
 
@@ -100,19 +100,19 @@ fn merged<T: Clone>(change: &Change<T>, old: Option<&T>) -> Option<T> {
     }
 }
 
-fn os(platform: Platform, old: Option<&DeviceRow>, change: &DeviceChange) -> Os {
+fn os(platform: Platform, old: Option<&Device>, change: &DeviceChange) -> Os {
     let known = old.filter(|row| row.platform == platform).map(|row| row.os);
     change.os.or(known).unwrap_or_else(|| platform.default_os())
 }
 
 /// A new token may be of the other environment, unless the caller says which.
-fn environment(old: Option<&DeviceRow>, change: &DeviceChange) -> Environment {
+fn environment(old: Option<&Device>, change: &DeviceChange) -> Environment {
     let same_token = old.filter(|row| change.token.is_none() || change.token == row.token);
     change.environment.unwrap_or_else(|| same_token.map_or(Environment::Unknown, |row| row.environment))
 }
 
 /// Only a registration revives what is invalid; `active` is a switch of its own.
-fn state(old: Option<&DeviceRow>, change: &DeviceChange, registers: bool) -> (DeviceState, Option<Reason>) {
+fn state(old: Option<&Device>, change: &DeviceChange, registers: bool) -> (DeviceState, Option<Reason>) {
     let known = old.map_or((DeviceState::Active, None), |row| (row.state, row.reason));
     let revived = match known.0 {
         DeviceState::Invalid if registers => (DeviceState::Active, None),
@@ -125,7 +125,7 @@ fn state(old: Option<&DeviceRow>, change: &DeviceChange, registers: bool) -> (De
     }
 }
 
-fn attributes(old: Option<&DeviceRow>, change: &DeviceChange, faults: &mut Faults) -> (String, String, Vec<String>) {
+fn attributes(old: Option<&Device>, change: &DeviceChange, faults: &mut Faults) -> (String, String, Vec<String>) {
     let before = old.map_or("{}", |row| row.attributes.as_str());
     let mut names: Map<String, Value> = serde_json::from_str(before).unwrap_or_default();
     let mut removed = Vec::new();

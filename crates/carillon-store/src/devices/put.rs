@@ -1,7 +1,7 @@
 //! Registering and changing a device.
 
 use super::merge::{Merged, merge};
-use super::row::{COLUMNS, DeviceRow, read};
+use super::row::{COLUMNS, Device, read};
 use crate::{Error, Result, Store};
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::DeviceChange;
@@ -70,7 +70,7 @@ pub enum Registered {
         /// The device did not exist before.
         created: bool,
         /// The device as it is.
-        device: Box<DeviceRow>,
+        device: Box<Device>,
     },
     /// A newcomer named a device that exists.
     Exists,
@@ -169,7 +169,7 @@ impl Store {
 async fn lock(
     transaction: &Transaction<'_>,
     call: &Call<'_>,
-) -> std::result::Result<(Option<DeviceRow>, Option<i64>), Attempt> {
+) -> std::result::Result<(Option<Device>, Option<i64>), Attempt> {
     let sql = format!(
         "SELECT {COLUMNS} FROM devices
          WHERE (app_key = $1 AND device = $2 AND state <> 5 AND tenant_key = $4)
@@ -203,9 +203,9 @@ async fn lose_token(transaction: &Transaction<'_>, holder: i64) -> std::result::
 async fn write(
     transaction: &Transaction<'_>,
     call: &Call<'_>,
-    mine: Option<&DeviceRow>,
+    mine: Option<&Device>,
     merged: &Merged,
-) -> std::result::Result<DeviceRow, Attempt> {
+) -> std::result::Result<Device, Attempt> {
     let kept = mine.filter(|_| !merged.changes_hands);
     if let (Some(old), None) = (mine, kept) {
         let sql = format!("UPDATE devices SET {FORGET}, reason = $2 WHERE device_key = $1");
@@ -265,7 +265,7 @@ struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    fn of(call: &'a Call<'a>, merged: &'a Merged, old: Option<&'a DeviceRow>) -> Self {
+    fn of(call: &'a Call<'a>, merged: &'a Merged, old: Option<&'a Device>) -> Self {
         let m = merged;
         let (is_fid, p256dh, auth) = match &m.token {
             Some(PushToken::Webpush { p256dh, auth, .. }) => (false, Some(p256dh.as_slice()), Some(auth.as_slice())),

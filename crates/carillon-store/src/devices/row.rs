@@ -17,7 +17,7 @@ pub(super) const COLUMNS: &str = "device_key, app_key, device, platform, os, tok
 
 /// A device. `Debug` shows neither its token nor its person.
 #[derive(Clone, PartialEq, Eq)]
-pub struct DeviceRow {
+pub struct Device {
     /// The installation in this person's hands.
     pub device_key: DeviceKey,
     /// The app.
@@ -70,9 +70,9 @@ pub struct DeviceRow {
     pub(super) secret_hash: Option<Vec<u8>>,
 }
 
-impl std::fmt::Debug for DeviceRow {
+impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeviceRow")
+        f.debug_struct("Device")
             .field("device_key", &self.device_key)
             .field("device", &self.device)
             .field("platform", &self.platform)
@@ -83,10 +83,10 @@ impl std::fmt::Debug for DeviceRow {
 }
 
 /// Reads [`COLUMNS`].
-pub(super) fn read(row: &Row) -> Result<DeviceRow> {
+pub(super) fn read(row: &Row) -> Result<Device> {
     let corrupt = || Error::corrupt("a device");
     let platform = Platform::from_number(row.get(3)).ok_or_else(corrupt)?;
-    Ok(DeviceRow {
+    Ok(Device {
         device_key: DeviceKey(row.get(0)),
         app_key: AppKey(row.get(1)),
         device: row.get(2),
