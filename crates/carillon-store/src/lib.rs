@@ -1,1 +1,47 @@
 //! The only crate that knows SQL: migrations, and one file per aggregate.
+//!
+//! Every query of a tenant's things carries the tenant. Nothing here decides: rules are the domain's, this crate keeps what
+//! they decided, in as few statements as it takes.
+
+mod accept;
+mod apps;
+mod cancel;
+mod cascades;
+mod claim;
+mod config;
+mod credentials;
+mod devices;
+mod error;
+mod expand;
+mod history;
+mod keys;
+mod listen;
+mod migrate;
+mod pool;
+mod receipts;
+mod report;
+mod scan;
+mod sms;
+mod statuses;
+mod tenants;
+
+pub use accept::*;
+pub use apps::*;
+pub use cancel::*;
+pub use cascades::*;
+pub use claim::*;
+pub use config::Config;
+pub use credentials::*;
+pub use devices::*;
+pub use error::{Error, Result};
+pub use expand::*;
+pub use history::*;
+pub use keys::*;
+pub use listen::*;
+pub use pool::Store;
+pub use receipts::*;
+pub use report::*;
+pub use scan::*;
+pub use sms::*;
+pub use statuses::*;
+pub use tenants::*;

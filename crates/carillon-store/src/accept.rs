@@ -1,0 +1,182 @@
+//! Accepting notifications: one transaction for a group, the committed rows are the outbox.
+
+use crate::{Result, Store};
+use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
+use carillon_domain::notification::State;
+use carillon_domain::platform::Lane;
+use jiff::Timestamp;
+use std::collections::HashSet;
+use uuid::Uuid;
+
+/// A validated notification on its way into the table.
+#[derive(Clone)]
+pub struct NewNotification {
+    /// Minted by the caller.
+    pub notification_id: NotificationId,
+    /// Whose.
+    pub tenant_key: TenantKey,
+    /// Which app's.
+    pub app_key: AppKey,
+    /// The caller's name for it.
+    pub reference: Option<String>,
+    /// What sending needs (`carillon_wire::encode_body`).
+    pub body: Vec<u8>,
+    /// Which lane it travels in.
+    pub lane: Lane,
+    /// When it is to be sent, if not at once.
+    pub scheduled_at: Option<Timestamp>,
+    /// Idempotency key and SHA-256 of what it must mean.
+    pub idempotency: Option<(String, [u8; 32])>,
+}
+
+/// What became of one item of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Committed.
+    New {
+        /// `Scheduled` or `Sending`.
+        state: State,
+    },
+    /// The key was used before with the same meaning: the earlier answer.
+    Replayed {
+        /// The earlier notification.
+        notification_id: NotificationId,
+        /// The state it was accepted in.
+        state: State,
+    },
+    /// The key was used before with another meaning.
+    Conflict,
+}
+
+const INSERT: &str = "
+    WITH item AS (
+        SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bytea[], $6::int2[], $7::int2[],
+                             $8::timestamptz[], $9::text[], $10::bytea[])
+               AS i(id, tenant_key, app_key, reference, body, state, lane, scheduled_at, key, fingerprint)
+    ), keyed AS (
+        INSERT INTO idempotency (tenant_key, key, fingerprint, notification_id, state)
+        SELECT tenant_key, key, fingerprint, id, state FROM item WHERE key IS NOT NULL
+        ON CONFLICT DO NOTHING
+        RETURNING notification_id
+    )
+    INSERT INTO notifications (notification_id, tenant_key, app_key, reference, body, state, lane, scheduled_at, due_at)
+    SELECT id, tenant_key, app_key, reference, body, state, lane, scheduled_at,
+           coalesce(scheduled_at, now() + CASE lane WHEN 1 THEN interval '5 seconds' ELSE interval '60 seconds' END)
+    FROM item
+    WHERE key IS NULL OR id IN (SELECT notification_id FROM keyed)
+    RETURNING notification_id";
+
+const EARLIER: &str = "
+    SELECT i.tenant_key, i.key, i.fingerprint, i.notification_id, i.state
+    FROM unnest($1::int[], $2::text[]) AS k(tenant_key, key)
+    JOIN idempotency i ON i.tenant_key = k.tenant_key AND i.key = k.key";
+
+impl Store {
+    /// Commits a group of notifications, and says of each what became of it, in the order given. Callers sort a group by tenant and key, so
+    /// that two groups cannot wait for each other. When it returns, everything `New` is committed.
+    ///
+    /// # Errors
+    /// Nothing of the group is committed, or, if the connection broke at the commit, all or nothing is: repeat it with the same ids.
+    pub async fn accept_group(&self, items: &[NewNotification]) -> Result<Vec<Accepted>> {
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await?;
+        let columns = Columns::of(items);
+        let insert = transaction.prepare_cached(INSERT).await?;
+        let rows = transaction
+            .query(
+                &insert,
+                &[
+                    &columns.ids,
+                    &columns.tenants,
+                    &columns.apps,
+                    &columns.references,
+                    &columns.bodies,
+                    &columns.states,
+                    &columns.lanes,
+                    &columns.scheduled,
+                    &columns.keys,
+                    &columns.fingerprints,
+                ],
+            )
+            .await?;
+        let inserted: HashSet<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+        let mut answers = vec![Accepted::Conflict; items.len()];
+        let mut repeated = Vec::new();
+        for (i, item) in items.iter().enumerate() {
+            if inserted.contains(&item.notification_id.0) {
+                answers[i] = Accepted::New { state: columns.state(i) };
+            } else {
+                repeated.push(i);
+            }
+        }
+        if !repeated.is_empty() {
+            answer_repeated(&transaction, items, &repeated, &mut answers).await?;
+        }
+        transaction.commit().await?;
+        Ok(answers)
+    }
+}
+
+async fn answer_repeated(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    items: &[NewNotification],
+    repeated: &[usize],
+    answers: &mut [Accepted],
+) -> Result<()> {
+    let tenants: Vec<i32> = repeated.iter().map(|i| items[*i].tenant_key.0).collect();
+    let keys: Vec<&str> =
+        repeated.iter().map(|i| items[*i].idempotency.as_ref().map_or("", |k| k.0.as_str())).collect();
+    let statement = transaction.prepare_cached(EARLIER).await?;
+    let rows = transaction.query(&statement, &[&tenants, &keys]).await?;
+    for i in repeated {
+        let Some((key, fingerprint)) = &items[*i].idempotency else { continue };
+        let same = rows.iter().find(|row| {
+            row.get::<_, i32>(0) == items[*i].tenant_key.0
+                && row.get::<_, &str>(1) == key
+                && row.get::<_, &[u8]>(2) == fingerprint
+        });
+        if let Some(row) = same {
+            answers[*i] = Accepted::Replayed {
+                notification_id: NotificationId(row.get(3)),
+                state: State::from_number(row.get(4)).unwrap_or(State::Sending),
+            };
+        }
+    }
+    Ok(())
+}
+
+struct Columns<'a> {
+    ids: Vec<Uuid>,
+    tenants: Vec<i32>,
+    apps: Vec<i32>,
+    references: Vec<Option<&'a str>>,
+    bodies: Vec<&'a [u8]>,
+    states: Vec<i16>,
+    lanes: Vec<i16>,
+    scheduled: Vec<Option<Timestamp>>,
+    keys: Vec<Option<&'a str>>,
+    fingerprints: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(items: &'a [NewNotification]) -> Self {
+        let state =
+            |item: &NewNotification| if item.scheduled_at.is_some() { State::Scheduled } else { State::Sending };
+        Self {
+            ids: items.iter().map(|i| i.notification_id.0).collect(),
+            tenants: items.iter().map(|i| i.tenant_key.0).collect(),
+            apps: items.iter().map(|i| i.app_key.0).collect(),
+            references: items.iter().map(|i| i.reference.as_deref()).collect(),
+            bodies: items.iter().map(|i| i.body.as_slice()).collect(),
+            states: items.iter().map(|i| state(i).number()).collect(),
+            lanes: items.iter().map(|i| i.lane.number()).collect(),
+            scheduled: items.iter().map(|i| i.scheduled_at).collect(),
+            keys: items.iter().map(|i| i.idempotency.as_ref().map(|k| k.0.as_str())).collect(),
+            fingerprints: items.iter().map(|i| i.idempotency.as_ref().map(|k| k.1.as_slice())).collect(),
+        }
+    }
+
+    fn state(&self, i: usize) -> State {
+        State::from_number(self.states[i]).unwrap_or(State::Sending)
+    }
+}

@@ -1,0 +1,285 @@
+//! Claims: who may send what is open.
+
+use crate::{Result, Store};
+use carillon_domain::chunk::Positions;
+use carillon_domain::ids::{ChunkId, RunId, TenantKey};
+use carillon_domain::notification::State;
+use carillon_domain::platform::Platform;
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a lease lasts after a claim or a report.
+pub const LEASE: Duration = Duration::from_secs(5);
+/// When a claimed chunk is looked at again unless reports move it on.
+pub(crate) const CLAIMED_DUE: Duration = Duration::from_secs(15);
+/// Claims without progress after which a chunk is granted one recipient at a time, and after which that one is set aside.
+const IDLE_CLAIMS: i16 = 3;
+/// A deferral that never comes: the position waits for its expiry, or for an operator.
+const SET_ASIDE: u32 = u32::MAX;
+
+/// What a claim grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Names the lease in reports.
+    pub lease: i64,
+    /// Open positions that are due, with the attempts so far.
+    pub positions: Vec<(u16, u8)>,
+}
+
+/// A chunk row as claims and reports see it.
+pub(crate) struct ChunkRow {
+    pub id: ChunkId,
+    pub tenant: TenantKey,
+    pub platform: Platform,
+    pub link: i16,
+    pub state: Option<State>,
+    pub device_keys: Vec<u8>,
+    pub person_numbers: Option<Vec<u8>>,
+    pub positions: Positions,
+    pub run_started_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub due_at: Option<Timestamp>,
+    pub lease: i64,
+    pub leased: bool,
+    pub idle_claims: i16,
+    pub outstanding: bool,
+    pub now: Timestamp,
+}
+
+impl ChunkRow {
+    pub(crate) fn device_key(&self, position: usize) -> Option<i64> {
+        let at = position * 8;
+        self.device_keys.get(at..at + 8).and_then(|b| b.try_into().ok()).map(i64::from_be_bytes)
+    }
+
+    pub(crate) fn person_number(&self, position: usize) -> Option<i32> {
+        let at = position * 4;
+        self.person_numbers.as_ref()?.get(at..at + 4).and_then(|b| b.try_into().ok()).map(i32::from_be_bytes)
+    }
+
+    /// Seconds of `at` after the run's start, as deferrals are kept.
+    pub(crate) fn offset(&self, at: Timestamp) -> u32 {
+        u32::try_from((at.as_millisecond() - self.run_started_at.as_millisecond() + 999) / 1000).unwrap_or(0)
+    }
+
+    /// When somebody must look at this row once nobody works on it: the least deferral, at most the expiry; never when all is closed.
+    pub(crate) fn rest_due(&self) -> Option<Timestamp> {
+        let next = self.positions.next_due()?;
+        if next == SET_ASIDE {
+            return Some(self.expires_at);
+        }
+        let at = Timestamp::from_second(self.run_started_at.as_second() + i64::from(next)).unwrap_or(self.expires_at);
+        Some(at.min(self.expires_at).max(self.now))
+    }
+
+    fn due_positions(&self) -> Vec<(usize, u8)> {
+        let now = self.offset(self.now);
+        let expired = self.expires_at <= self.now;
+        self.positions.open_positions().filter(|(i, _)| expired || self.positions.not_before(*i) <= now).collect()
+    }
+}
+
+const LOCK: &str = "
+    SELECT c.run_id, c.chunk, c.tenant_key, c.platform, c.link, n.state, c.device_keys, c.person_numbers, c.states, c.not_before,
+           c.run_started_at, c.expires_at, c.due_at, c.lease, coalesce(c.lease_until > now(), false), c.idle_claims, c.outstanding, now()
+    FROM unnest($1::uuid[], $2::int[]) AS k(run_id, chunk)
+    JOIN chunks c ON c.run_id = k.run_id AND c.chunk = k.chunk
+    JOIN notifications n ON n.notification_id = c.notification_id
+    ORDER BY c.run_id, c.chunk
+    FOR UPDATE OF c";
+
+/// Locks chunk rows in the order that everybody keeps. Rows that do not exist (any more) are simply absent.
+pub(crate) async fn lock_chunks(transaction: &Transaction<'_>, ids: &[ChunkId]) -> Result<Vec<ChunkRow>> {
+    let runs: Vec<Uuid> = ids.iter().map(|c| c.run.0).collect();
+    let numbers: Vec<i32> = ids.iter().map(|c| c.number as i32).collect();
+    let statement = transaction.prepare_cached(LOCK).await?;
+    let rows = transaction.query(&statement, &[&runs, &numbers]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ChunkRow {
+                id: ChunkId { run: RunId(row.get(0)), number: row.get::<_, i32>(1) as u32 },
+                tenant: TenantKey(row.get(2)),
+                platform: Platform::from_number(row.get(3))
+                    .ok_or_else(|| crate::Error::corrupt("a chunk's platform"))?,
+                link: row.get(4),
+                state: State::from_number(row.get(5)),
+                device_keys: row.get(6),
+                person_numbers: row.get(7),
+                positions: Positions::from_row(row.get(8), row.get(9)),
+                run_started_at: row.get(10),
+                expires_at: row.get(11),
+                due_at: row.get(12),
+                lease: row.get(13),
+                leased: row.get(14),
+                idle_claims: row.get(15),
+                outstanding: row.get(16),
+                now: row.get(17),
+            })
+        })
+        .collect()
+}
+
+const GRANT: &str = "
+    UPDATE chunks c SET lease = g.lease, lease_until = now() + $4::float8 * interval '1 second', due_at = g.due_at,
+        idle_claims = g.idle_claims, states = g.states, not_before = g.not_before, outstanding = true
+    FROM unnest($1::uuid[], $2::int[], $3::int8[], $5::timestamptz[], $6::int2[], $7::bytea[], $8::bytea[])
+         AS g(run_id, chunk, lease, due_at, idle_claims, states, not_before)
+    WHERE c.run_id = g.run_id AND c.chunk = g.chunk";
+
+impl Store {
+    /// Grants what is open and due in these chunks, each under a lease of [`LEASE`]. `None`: nothing to do for this caller: it is leased, done,
+    /// stopped, or gone. `leases` are fresh random numbers, one a chunk. Returns the answers in the order asked, and the database's clock.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`]: nothing was granted, or a grant was made that nobody knows of and that runs out by itself.
+    pub async fn claim(&self, ids: &[ChunkId], leases: &[i64]) -> Result<(Vec<Option<Granted>>, Timestamp)> {
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await?;
+        let mut rows = lock_chunks(&transaction, ids).await?;
+        let mut answers = vec![None; ids.len()];
+        let mut granted: Vec<(&ChunkRow, i64)> = Vec::new();
+        let mut now = None;
+        for row in &mut rows {
+            now = Some(row.now);
+            let Some(i) = ids.iter().position(|id| *id == row.id) else { continue };
+            if let Some(positions) = grant(row) {
+                answers[i] = Some(Granted { lease: leases[i], positions });
+                granted.push((row, leases[i]));
+            }
+        }
+        if !granted.is_empty() {
+            write_grants(&transaction, &granted).await?;
+        }
+        let now = match now {
+            Some(now) => now,
+            None => transaction.query_one("SELECT now()", &[]).await?.get(0),
+        };
+        transaction.commit().await?;
+        Ok((answers, now))
+    }
+}
+
+/// Decides a claim, and prepares the row for it. After three claims without progress recipients are granted one at a time; the one that
+/// fails three alone is set aside, so that it cannot hold the others up.
+fn grant(row: &mut ChunkRow) -> Option<Vec<(u16, u8)>> {
+    if row.leased || row.state != Some(State::Sending) {
+        return None;
+    }
+    let mut due = row.due_positions();
+    if row.idle_claims >= 2 * IDLE_CLAIMS {
+        let (position, attempts) = *due.first()?;
+        row.positions.defer(position, attempts, SET_ASIDE);
+        row.idle_claims = IDLE_CLAIMS;
+        due.remove(0);
+    }
+    if due.is_empty() {
+        return None;
+    }
+    if row.idle_claims >= IDLE_CLAIMS {
+        due.truncate(1);
+    }
+    row.idle_claims += 1;
+    Some(due.into_iter().map(|(i, attempts)| (i as u16, attempts)).collect())
+}
+
+async fn write_grants(transaction: &Transaction<'_>, granted: &[(&ChunkRow, i64)]) -> Result<()> {
+    let due = |row: &ChunkRow| row.now + jiff::SignedDuration::from_secs(CLAIMED_DUE.as_secs() as i64);
+    let statement = transaction.prepare_cached(GRANT).await?;
+    transaction
+        .execute(
+            &statement,
+            &[
+                &granted.iter().map(|(r, _)| r.id.run.0).collect::<Vec<_>>(),
+                &granted.iter().map(|(r, _)| r.id.number as i32).collect::<Vec<_>>(),
+                &granted.iter().map(|(_, lease)| *lease).collect::<Vec<_>>(),
+                &LEASE.as_secs_f64(),
+                &granted.iter().map(|(r, _)| due(r)).collect::<Vec<_>>(),
+                &granted.iter().map(|(r, _)| r.idle_claims).collect::<Vec<_>>(),
+                &granted.iter().map(|(r, _)| r.positions.states()).collect::<Vec<_>>(),
+                &granted.iter().map(|(r, _)| r.positions.not_before_bytes()).collect::<Vec<_>>(),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carillon_domain::delivery_status::Status;
+
+    fn row(count: usize) -> ChunkRow {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        ChunkRow {
+            id: ChunkId { run: RunId(Uuid::nil()), number: 0 },
+            tenant: TenantKey(1),
+            platform: Platform::Apns,
+            link: 0,
+            state: Some(State::Sending),
+            device_keys: vec![0; count * 8],
+            person_numbers: None,
+            positions: Positions::open(count),
+            run_started_at: now,
+            expires_at: now + jiff::SignedDuration::from_secs(3600),
+            due_at: None,
+            lease: 0,
+            leased: false,
+            idle_claims: 0,
+            outstanding: true,
+            now,
+        }
+    }
+
+    #[test]
+    fn a_leased_or_stopped_chunk_is_not_granted() {
+        let mut leased = row(3);
+        leased.leased = true;
+        assert_eq!(grant(&mut leased), None);
+        let mut cancelled = row(3);
+        cancelled.state = Some(State::Cancelled);
+        assert_eq!(grant(&mut cancelled), None);
+    }
+
+    #[test]
+    fn what_is_deferred_is_granted_when_its_time_has_come() {
+        let mut r = row(2);
+        r.positions.defer(0, 1, 60);
+        assert_eq!(grant(&mut r), Some(vec![(1, 0)]));
+        r.now += jiff::SignedDuration::from_secs(60);
+        assert_eq!(grant(&mut r), Some(vec![(0, 1), (1, 0)]));
+    }
+
+    #[test]
+    fn what_expired_is_granted_whatever_its_deferral_so_that_it_is_closed() {
+        let mut r = row(1);
+        r.positions.defer(0, 1, 90_000);
+        r.now = r.expires_at;
+        assert_eq!(grant(&mut r), Some(vec![(0, 1)]));
+    }
+
+    #[test]
+    fn a_recipient_that_kills_its_sender_three_times_alone_is_set_aside_and_the_others_go_on() {
+        let mut r = row(3);
+        for _ in 0..3 {
+            assert_eq!(grant(&mut r).map(|p| p.len()), Some(3));
+        }
+        for _ in 0..3 {
+            assert_eq!(grant(&mut r), Some(vec![(0, 0)]));
+        }
+        assert_eq!(grant(&mut r), Some(vec![(1, 0)]));
+        assert_eq!((r.positions.not_before(0), r.positions.not_before(1)), (SET_ASIDE, 0));
+    }
+
+    #[test]
+    fn a_row_rests_until_the_least_deferral_but_no_longer_than_its_expiry() {
+        let mut r = row(2);
+        assert_eq!(r.rest_due(), Some(r.now));
+        r.positions.close(0, Status::Sent);
+        r.positions.defer(1, 1, 7200);
+        assert_eq!(r.rest_due(), Some(r.expires_at));
+        r.positions.close(1, Status::Expired);
+        assert_eq!(r.rest_due(), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! Connections: every wait has a deadline, and a connection to a server that was demoted is thrown away.
+
+use crate::{Config, Error, Result};
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
+};
+use secrecy::ExposeSecret;
+use std::str::FromStr;
+use std::time::Duration;
+use tokio_postgres::NoTls;
+use tokio_postgres::config::TargetSessionAttrs;
+
+/// How long making or checking a connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// A connection that rested this long is asked before it is used.
+const RESTED: Duration = Duration::from_secs(5);
+/// A busy connection is asked every so many uses.
+const USES_BETWEEN_CHECKS: usize = 64;
+
+/// The database. Cheap to clone; all clones share the connections.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    config: tokio_postgres::Config,
+}
+
+impl Store {
+    /// Prepares the pool; does not wait for the database, so that a process can start before it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the URL cannot be read.
+    pub fn open(config: &Config, service: &str) -> Result<Self> {
+        let mut pg = tokio_postgres::Config::from_str(config.url.expose_secret())
+            .map_err(|_| Error::Refused("CARILLON_DATABASE__URL is not a postgres:// URL".into()))?;
+        pg.application_name(service)
+            .connect_timeout(CONNECT)
+            .keepalives_idle(Duration::from_secs(10))
+            .tcp_user_timeout(Duration::from_secs(10))
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .options(format!(
+                "-c statement_timeout={} -c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC",
+                config.statement_ms
+            ));
+        let manager =
+            Manager::from_config(pg.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let pool = Pool::builder(manager)
+            .max_size(config.connections.clamp(1, 100))
+            .timeouts(Timeouts { wait: Some(config.wait()), create: Some(CONNECT), recycle: Some(CONNECT) })
+            .runtime(Runtime::Tokio1)
+            .pre_recycle(Hook::async_fn(|connection, metrics| {
+                let due = metrics.last_used() > RESTED || metrics.recycle_count % USES_BETWEEN_CHECKS == 0;
+                Box::pin(async move { if due { check_writable(connection).await } else { Ok(()) } })
+            }))
+            .build()
+            .map_err(|e| Error::Refused(e.to_string()))?;
+        Ok(Self { pool, config: pg })
+    }
+
+    /// A connection, for one request or one group.
+    pub(crate) async fn connection(&self) -> Result<Object> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// How to make a connection outside the pool, for listening.
+    pub(crate) fn raw_config(&self) -> &tokio_postgres::Config {
+        &self.config
+    }
+
+    /// Whether the database answers and is writable.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<()> {
+        let connection = self.connection().await?;
+        connection.simple_query("SELECT 1").await?;
+        Ok(())
+    }
+
+    /// Connections: open, idle, and callers waiting. For metrics.
+    pub fn pool_status(&self) -> (usize, usize, usize) {
+        let status = self.pool.status();
+        (status.size, status.available, status.waiting)
+    }
+}
+
+/// A demoted primary still answers `SELECT 1`, for days; only asking whether it can write finds it out.
+async fn check_writable(connection: &mut ClientWrapper) -> std::result::Result<(), HookError> {
+    let row = connection.query_one("SELECT pg_is_in_recovery()", &[]).await.map_err(HookError::Backend)?;
+    if row.get::<_, bool>(0) { Err(HookError::message("the server is a standby now")) } else { Ok(()) }
+}

@@ -1,0 +1,264 @@
+//! Reports: what became of positions. Many reports share one transaction, and its number of statements does not grow with them.
+
+use crate::cascades::{CascadeTouch, touch_cascades};
+use crate::claim::{ChunkRow, LEASE, lock_chunks};
+use crate::statuses::{DeliveryId, News, write_news};
+use crate::{Result, StatusChange, Store};
+use carillon_domain::cascade::fires_at_once;
+use carillon_domain::chunk::Position;
+use carillon_domain::delivery_status::Status;
+use carillon_domain::ids::{ChunkId, RunId};
+use carillon_domain::notification::State;
+use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
+use deadpool_postgres::Transaction;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// `due_at` is moved on only when less than this is left: moving it costs an index entry.
+const DUE_SLACK: SignedDuration = SignedDuration::from_secs(10);
+
+/// A dispatcher's report about one chunk.
+#[derive(Clone, Debug)]
+pub struct ChunkReport {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The lease it sends under.
+    pub lease: i64,
+    /// What became of positions.
+    pub outcomes: Vec<Outcome>,
+    /// The dispatcher is done with the chunk.
+    pub release: bool,
+}
+
+/// The ledger's word to the reporter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continue {
+    /// New sends may start for this long, counted from the ledger's clock in the answer.
+    Go(Duration),
+    /// Start nothing more.
+    Stop,
+}
+
+/// What a group of reports did.
+#[derive(Debug, Default)]
+pub struct Reported {
+    /// One word a report, in the order given.
+    pub answers: Vec<(ChunkId, Continue)>,
+    /// The database's clock.
+    pub now: Option<Timestamp>,
+    /// What is news; also left in a status batch.
+    pub changes: Vec<StatusChange>,
+    /// Runs of which a chunk was closed: they may be finished now.
+    pub closed_runs: Vec<RunId>,
+}
+
+const WRITE: &str = "
+    UPDATE chunks c SET states = w.states, not_before = w.not_before, idle_claims = w.idle_claims, outstanding = w.outstanding,
+        lease_until = CASE w.hold WHEN 1 THEN now() + $9::float8 * interval '1 second' WHEN 2 THEN NULL ELSE c.lease_until END,
+        due_at = w.due_at
+    FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::bytea[], $5::int2[], $6::bool[], $7::int2[], $8::timestamptz[])
+         AS w(run_id, chunk, states, not_before, idle_claims, outstanding, hold, due_at)
+    WHERE c.run_id = w.run_id AND c.chunk = w.chunk";
+
+/// Retires dead tokens: only while the device still has the generation that was sent to, and, where the provider says since when, only
+/// if it was not registered again after that.
+const RETIRE: &str = "
+    UPDATE devices d SET state = 3, reason = 3, state_at = now()
+    FROM unnest($1::int8[], $2::int4[], $3::timestamptz[]) AS r(device_key, generation, since)
+    WHERE d.device_key = r.device_key AND d.generation = r.generation AND d.state IN (1, 2)
+      AND (r.since IS NULL OR d.registered_at <= r.since)";
+
+/// To the hour: often enough for people, seldom enough for the table.
+const SEEN_SENT: &str = "
+    UPDATE devices SET last_sent_at = now()
+    WHERE device_key = ANY($1) AND (last_sent_at IS NULL OR last_sent_at < now() - interval '1 hour')";
+
+impl Store {
+    /// Takes a group of reports, whatever their leases say: what a provider took is a fact. Only the word about new sends depends on the
+    /// lease and on the run's state. When it returns, everything reported is committed.
+    ///
+    /// # Errors
+    /// Nothing of the group is committed, or, if the connection broke at the commit, all or nothing is: repeating it changes nothing twice.
+    pub async fn report(&self, reports: &[ChunkReport], slot: i16) -> Result<Reported> {
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await?;
+        let mut ids: Vec<ChunkId> = reports.iter().map(|r| r.chunk).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut rows = lock_chunks(&transaction, &ids).await?;
+        let mut effects = Effects::default();
+        let mut written = Vec::with_capacity(rows.len());
+        let mut out = Reported::default();
+        for row in &mut rows {
+            out.now = Some(row.now);
+            let mine: Vec<&ChunkReport> = reports.iter().filter(|r| r.chunk == row.id).collect();
+            written.push(apply(row, &mine, &mut effects, &mut out));
+        }
+        for report in reports.iter().filter(|r| !rows.iter().any(|row| row.id == r.chunk)) {
+            out.answers.push((report.chunk, Continue::Stop));
+        }
+        if out.now.is_none() {
+            out.now = Some(transaction.query_one("SELECT now()", &[]).await?.get(0));
+        }
+        write_chunks(&transaction, &rows, &written).await?;
+        touch_cascades(&transaction, &effects.cascades).await?;
+        retire_tokens(&transaction, &effects).await?;
+        out.changes = write_news(&transaction, effects.news, slot).await?;
+        transaction.commit().await?;
+        Ok(out)
+    }
+}
+
+#[derive(Default)]
+struct Effects {
+    news: Vec<News>,
+    cascades: Vec<CascadeTouch>,
+    retired: Vec<(i64, i32, Option<Timestamp>)>,
+    sent: BTreeSet<i64>,
+}
+
+/// What a chunk's row becomes beside its positions.
+struct Written {
+    idle_claims: i16,
+    outstanding: bool,
+    hold: Hold,
+    due_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy)]
+enum Hold {
+    Leave = 0,
+    Extend = 1,
+    End = 2,
+}
+
+fn apply(row: &mut ChunkRow, reports: &[&ChunkReport], effects: &mut Effects, out: &mut Reported) -> Written {
+    let mut progress = false;
+    for outcome in reports.iter().flat_map(|r| &r.outcomes) {
+        progress |= apply_outcome(row, outcome, effects);
+    }
+    let holder = reports.iter().any(|r| r.lease == row.lease);
+    let released = reports.iter().any(|r| r.release && r.lease == row.lease);
+    let open = row.positions.next_due().is_some();
+    let running = row.state == Some(State::Sending);
+    let go = holder && !released && running && open;
+    for report in reports {
+        let word = if go && report.lease == row.lease { Continue::Go(LEASE) } else { Continue::Stop };
+        out.answers.push((report.chunk, word));
+    }
+    if !open && row.due_at.is_some() {
+        out.closed_runs.push(row.id.run);
+    }
+    let far = row.due_at.is_some_and(|due| due.duration_since(row.now) >= DUE_SLACK);
+    let due_at = match () {
+        () if !open => None,
+        () if released => row.rest_due(),
+        () if go && !far => Some(row.now + SignedDuration::from_secs(crate::claim::CLAIMED_DUE.as_secs() as i64)),
+        () => row.due_at.or(Some(row.now)),
+    };
+    Written {
+        idle_claims: if progress { 0 } else { row.idle_claims },
+        outstanding: open && !released && row.outstanding,
+        hold: if go {
+            Hold::Extend
+        } else if released || !open {
+            Hold::End
+        } else {
+            Hold::Leave
+        },
+        due_at,
+    }
+}
+
+/// Applies one outcome; `true` when the position moved. Evidence is written even for a position that was closed before: a late
+/// `sent` of a cancelled position is a fact, and the greatest evidence wins.
+fn apply_outcome(row: &mut ChunkRow, outcome: &Outcome, effects: &mut Effects) -> bool {
+    let position = usize::from(outcome.position);
+    let Some(device_key) = row.device_key(position) else { return false };
+    if let TokenVerdict::Retire { since } = outcome.token {
+        effects.retired.push((device_key, outcome.generation as i32, since));
+    }
+    match &outcome.progress {
+        Progress::Deferred { not_before, attempts } => {
+            let offset = row.offset(*not_before);
+            row.positions.defer(position, *attempts, offset)
+        }
+        Progress::Closed { status, reason, provider_id } => {
+            let was_open = matches!(row.positions.get(position), Some(Position::Open(_)));
+            row.positions.close(position, *status);
+            if *status == Status::Sent {
+                effects.sent.insert(device_key);
+            }
+            effects.news.push(News {
+                id: DeliveryId { run: row.id.run, subject: device_key, link: row.link },
+                tenant: row.tenant,
+                platform: Some(row.platform),
+                status: *status,
+                reason: *reason,
+                person: None,
+                provider_id: provider_id.clone(),
+                at: row.now,
+            });
+            if let Some(person_number) = row.person_number(position) {
+                effects.cascades.push(CascadeTouch {
+                    run: row.id.run,
+                    link: row.link + 1,
+                    person_number,
+                    closed: i16::from(was_open),
+                    sent: *status == Status::Sent,
+                    fires: fires_at_once(*status, *reason),
+                });
+            }
+            was_open
+        }
+    }
+}
+
+async fn write_chunks(transaction: &Transaction<'_>, rows: &[ChunkRow], written: &[Written]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let statement = transaction.prepare_cached(WRITE).await?;
+    transaction
+        .execute(
+            &statement,
+            &[
+                &rows.iter().map(|r| r.id.run.0).collect::<Vec<Uuid>>(),
+                &rows.iter().map(|r| r.id.number as i32).collect::<Vec<_>>(),
+                &rows.iter().map(|r| r.positions.states()).collect::<Vec<_>>(),
+                &rows.iter().map(|r| r.positions.not_before_bytes()).collect::<Vec<_>>(),
+                &written.iter().map(|w| w.idle_claims).collect::<Vec<_>>(),
+                &written.iter().map(|w| w.outstanding).collect::<Vec<_>>(),
+                &written.iter().map(|w| w.hold as i16).collect::<Vec<_>>(),
+                &written.iter().map(|w| w.due_at).collect::<Vec<_>>(),
+                &LEASE.as_secs_f64(),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn retire_tokens(transaction: &Transaction<'_>, effects: &Effects) -> Result<()> {
+    if !effects.retired.is_empty() {
+        let mut retired = effects.retired.clone();
+        retired.sort_unstable();
+        let statement = transaction.prepare_cached(RETIRE).await?;
+        transaction
+            .execute(
+                &statement,
+                &[
+                    &retired.iter().map(|r| r.0).collect::<Vec<_>>(),
+                    &retired.iter().map(|r| r.1).collect::<Vec<_>>(),
+                    &retired.iter().map(|r| r.2).collect::<Vec<_>>(),
+                ],
+            )
+            .await?;
+    }
+    if !effects.sent.is_empty() {
+        let statement = transaction.prepare_cached(SEEN_SENT).await?;
+        transaction.execute(&statement, &[&effects.sent.iter().copied().collect::<Vec<_>>()]).await?;
+    }
+    Ok(())
+}

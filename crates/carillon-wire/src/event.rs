@@ -1,0 +1,148 @@
+//! The events of the broker, and the body that a notification's row keeps.
+
+use crate::draft::{draft_from_request, request_from_notification};
+use crate::events::{DataEntry, DispatchChunks, NotificationBody, NotificationsAccepted};
+use bytes::Bytes;
+use carillon_broker::{DecodeError, Event};
+use carillon_domain::content::JsonText;
+use carillon_domain::notification::Notification;
+use prost::Message;
+
+macro_rules! event {
+    ($type:ty, $name:literal) => {
+        impl Event for $type {
+            const NAME: &'static str = $name;
+
+            fn encode(&self) -> Bytes {
+                Bytes::from(self.encode_to_vec())
+            }
+
+            fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+                Message::decode(body).map_err(DecodeError::new)
+            }
+        }
+    };
+}
+
+event!(NotificationsAccepted, "carillon.events.v1.NotificationsAccepted");
+event!(DispatchChunks, "carillon.events.v1.DispatchChunks");
+
+/// The bytes that a notification's row keeps.
+pub fn encode_body(notification: &Notification) -> Vec<u8> {
+    let mut request = request_from_notification(notification);
+    if let Some(content) = &mut request.content {
+        content.data = None;
+        content.overrides = None;
+    }
+    let content = &notification.draft().content;
+    let text = |json: &Option<JsonText>| json.as_ref().map(|j| j.0.clone()).unwrap_or_default();
+    let data = content.data.iter().map(|(key, json)| DataEntry { key: key.clone(), json: json.0.clone() }).collect();
+    NotificationBody {
+        request: Some(request),
+        data,
+        override_apns: text(&content.overrides.apns),
+        override_fcm: text(&content.overrides.fcm),
+        override_webpush: text(&content.overrides.webpush),
+    }
+    .encode_to_vec()
+}
+
+/// Back from [`encode_body`].
+///
+/// # Errors
+/// When the bytes are not a body of ours; the row is then left alone and reported.
+pub fn decode_body(bytes: &[u8]) -> Result<Notification, DecodeError> {
+    let body = NotificationBody::decode(bytes).map_err(DecodeError::new)?;
+    let request = body.request.ok_or_else(|| DecodeError::new("the body holds no request"))?;
+    let mut draft = draft_from_request(request).map_err(DecodeError::new)?;
+    let text = |json: String| (!json.is_empty()).then_some(JsonText(json));
+    draft.content.data = body.data.into_iter().map(|entry| (entry.key, JsonText(entry.json))).collect();
+    draft.content.overrides.apns = text(body.override_apns);
+    draft.content.overrides.fcm = text(body.override_fcm);
+    draft.content.overrides.webpush = text(body.override_webpush);
+    Ok(Notification::accepted(draft))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carillon_domain::audience::{Audience, Deliver};
+    use carillon_domain::cascade::{CascadeLink, Sms, Unless};
+    use carillon_domain::content::{Button, Content, InterruptionLevel, Localized, Open, OpenAs, Overrides};
+    use carillon_domain::notification::{Draft, Options, Priority};
+    use carillon_domain::phone::Phone;
+    use carillon_domain::platform::{Kind, Os, Platform};
+    use carillon_domain::span::Seconds;
+
+    fn full() -> Draft {
+        let text = |t: &str| Some(t.to_owned());
+        Draft {
+            app: "shop".into(),
+            reference: text("order-17"),
+            metadata: vec![("team".into(), "orders".into())],
+            to: Audience {
+                devices: vec!["d1".into()],
+                users: vec!["u1".into()],
+                phones: vec![Phone::from_e164("+48501502503")],
+                all: true,
+                platforms: vec![Platform::Apns],
+                os: vec![Os::Ios],
+            },
+            deliver: Some(Deliver::PrimaryDevice),
+            kind: Some(Kind::Marketing),
+            content: Content {
+                title: text("T"),
+                subtitle: text("S"),
+                body: text("B"),
+                image: text("https://example.com/i.png"),
+                sound: text("default"),
+                badge: Some(3),
+                thread: text("t"),
+                android_channel: text("c"),
+                interruption_level: Some(InterruptionLevel::TimeSensitive),
+                open: Some(Open::Url { url: "https://example.com".into(), target: Some(OpenAs::Webview) }),
+                buttons: vec![Button { id: "b".into(), title: "B".into(), open: Some(Open::Screen("cart".into())) }],
+                data: vec![
+                    ("n".into(), JsonText("12345678901234567890".into())),
+                    ("s".into(), JsonText("\"x\"".into())),
+                ],
+                silent: false,
+                localized: vec![Localized {
+                    locale: "pl".into(),
+                    title: text("Tytuł"),
+                    buttons: vec![("b".into(), "P".into())],
+                    ..Default::default()
+                }],
+                overrides: Overrides {
+                    apns: Some(JsonText("{\"aps\":{\"badge\":null}}".into())),
+                    ..Default::default()
+                },
+            },
+            options: Options { ttl: Some(Seconds(60)), priority: Some(Priority::Normal), collapse_key: text("k") },
+            send_at: Some("2026-12-01T09:00:00.5Z".parse().unwrap()),
+            cascade: vec![CascadeLink {
+                unless: Unless::Read,
+                within: Seconds(1800),
+                sms: Sms {
+                    from: text("SHOP"),
+                    text: text("Hi"),
+                    localized: vec![("pl".into(), "C".into())],
+                    ttl: Some(Seconds(60)),
+                },
+            }],
+        }
+    }
+
+    #[test]
+    fn a_row_keeps_every_field_as_it_was_accepted() {
+        let now = "2026-11-21T00:00:00Z".parse().unwrap();
+        let notification = full().validate(now).unwrap();
+        assert_eq!(decode_body(&encode_body(&notification)).unwrap(), notification);
+    }
+
+    #[test]
+    fn bytes_that_are_no_body_are_an_error() {
+        assert!(decode_body(&[0xff, 0xff]).is_err());
+        assert!(decode_body(&[]).is_err());
+    }
+}
