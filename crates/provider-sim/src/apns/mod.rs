@@ -1,0 +1,13 @@
+//! The Apple Push Notification service, on the `h2` crate: it is a load target too.
+
+mod connection;
+mod identities;
+mod payload;
+mod provider_token;
+mod reason;
+mod request;
+
+pub(crate) use connection::Door;
+pub(crate) use identities::Identities;
+pub use identities::{ApnsKey, ApnsToken, Environment};
+pub(crate) use reason::Reason;
