@@ -3,6 +3,7 @@
 # reachable on the loopback address only. Nothing under /etc or /var is read or written, so several stacks (and the
 # system's own services) live side by side.
 set -euo pipefail
+unset AMQP_PASSWORD PG_PASSWORD PG_HOME # kept in DIR, not taken from the caller
 
 usage() {
   cat <<'USAGE'
@@ -35,13 +36,19 @@ set_places() {
   ENV_FILE=$DIR/stack.env
 }
 
-# Ports, passwords and options are chosen once per DIR and kept, so that a restart comes back at the same URL.
+# Ports and passwords are chosen once per DIR and kept, so that a restart comes back at the same URL; ports are chosen anew
+# only if nothing of ours runs and somebody else took one meanwhile.
 choose_ports() {
+  local free port
   if [[ -f $PORTS ]]; then
     load_ports
-    return
+    if broker_runs || postgres_runs || epmd_runs; then return; fi
+    for port in "$AMQP_PORT" "$DIST_PORT" "$EPMD_PORT" "$PG_PORT" "$MANAGEMENT_PORT" "$PROMETHEUS_PORT"; do
+      if port_open "$port"; then free=taken; fi
+    done
+    [[ ${free:-} == taken ]] || return 0
+    say "a port of $DIR is taken: choosing others"
   fi
-  local free
   mapfile -t free < <(free_ports 6)
   [[ ${#free[@]} -eq 6 ]] || die "found no free ports"
   (
@@ -53,9 +60,9 @@ choose_ports() {
       echo "PG_PORT=${free[3]}"
       echo "MANAGEMENT_PORT=${free[4]}"
       echo "PROMETHEUS_PORT=${free[5]}"
-      echo "AMQP_PASSWORD=$(random_word)"
-      echo "PG_PASSWORD=$(random_word)"
-      echo "PG_HOME=$(choose_pg_home)"
+      echo "AMQP_PASSWORD=${AMQP_PASSWORD:-$(random_word)}"
+      echo "PG_PASSWORD=${PG_PASSWORD:-$(random_word)}"
+      echo "PG_HOME=${PG_HOME:-$(choose_pg_home)}"
     } >"$PORTS.new"
   )
   mv "$PORTS.new" "$PORTS"
@@ -317,7 +324,6 @@ prepare_postgres() {
     -E UTF8 --locale=C.UTF-8 --data-checksums >"$DIR/initdb.log" 2>&1 || die "initdb failed, see $DIR/initdb.log"
   {
     echo "listen_addresses = '127.0.0.1'"
-    echo "port = $PG_PORT"
     echo "unix_socket_directories = ''" # a socket's path may not be longer than 107 bytes; DIR may
     echo "shared_buffers = 256MB"
     echo "max_connections = 300"
@@ -332,7 +338,8 @@ postgres_runs() { alive "$(postgres_pid)" "$PG_HOME/data"; }
 
 launch_postgres() {
   # pg_ctl waits until the server takes connections, and for an unclean shutdown's recovery.
-  (cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_HOME/data" -l "$PG_HOME/postgres.log" -t "$START_SECONDS" -w start) \
+  (cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_HOME/data" -l "$PG_HOME/postgres.log" -o "-p $PG_PORT" \
+    -t "$START_SECONDS" -w start) \
     >"$DIR/pg_ctl.log" 2>&1 </dev/null 9>&- || die "postgresql does not start, see $PG_HOME/postgres.log"
 }
 

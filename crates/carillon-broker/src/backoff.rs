@@ -26,6 +26,11 @@ impl Backoff {
         half + half.mul_f64((chance >> 11) as f64 / (1_u64 << 53) as f64)
     }
 
+    /// Whether this failure is worth a line: the first of a row, and one about every half minute.
+    pub(crate) fn is_worth_telling(&self) -> bool {
+        self.attempt.is_multiple_of(32)
+    }
+
     /// After a success the next wait is short again.
     pub(crate) fn reset(&mut self) {
         self.attempt = 0;
@@ -45,6 +50,19 @@ mod tests {
             assert!(waits.iter().all(|wait| *wait <= MOST));
             assert!(waits[1999] >= MOST / 2);
         }
+    }
+
+    #[test]
+    fn of_a_long_row_of_failures_few_are_told() {
+        let mut backoff = Backoff::default();
+        let mut told = 0;
+        for _ in 0..320 {
+            told += usize::from(backoff.is_worth_telling());
+            backoff.next();
+        }
+        assert_eq!(told, 10);
+        backoff.reset();
+        assert!(backoff.is_worth_telling());
     }
 
     #[test]

@@ -202,7 +202,8 @@ impl Keeper {
                         None => return,
                     }
                 }
-                Err(error) => tracing::warn!(%error, "no consuming connection"),
+                Err(error) if backoff.is_worth_telling() => tracing::warn!(%error, "no consuming connection"),
+                Err(error) => tracing::debug!(%error, "no consuming connection"),
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next()) => {}

@@ -115,7 +115,10 @@ impl<E: Event, H: Handler<E>> Consumer<E, H> {
                         backoff.reset();
                     }
                 }
-                Err(error) => tracing::warn!(messaging.queue = queue, %error, "no consumer"),
+                Err(error) if backoff.is_worth_telling() => {
+                    tracing::warn!(messaging.queue = queue, %error, "no consumer")
+                }
+                Err(error) => tracing::debug!(messaging.queue = queue, %error, "no consumer"),
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next()) => {}
@@ -152,11 +155,20 @@ impl<E: Event, H: Handler<E>> Consumer<E, H> {
         number: u64,
         again: bool,
     ) -> Result<Ended, crate::link::StepError> {
-        if again {
-            declare(connection, &self.topology).await?;
-        }
-        let session = Session::open(connection, self.workers.bench.queue, self.prefetch, number).await?;
-        tracing::debug!(messaging.queue = self.workers.bench.queue, "consuming");
+        let queue = self.workers.bench.queue;
+        let opening = async {
+            if again {
+                declare(connection, &self.topology).await?;
+            }
+            Session::open(connection, queue, self.prefetch, number).await
+        };
+        let session = tokio::select! {
+            opened = opening => opened?,
+            () = self.stop.cancelled() => {
+                return Ok(Ended::Lost { why: "the process drains".to_owned(), worked: false });
+            }
+        };
+        tracing::debug!(messaging.queue = queue, "consuming");
         Ok(session.run(&mut self.workers, &self.stop, self.grace).await)
     }
 

@@ -57,6 +57,7 @@ mod publisher;
 mod session;
 mod status;
 mod topology;
+mod waiting;
 mod work;
 mod writer;
 

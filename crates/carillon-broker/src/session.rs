@@ -17,12 +17,14 @@ use crate::acks::{Ack, Unacked};
 use crate::consumer::Workers;
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::link::{STEP, StepError, step};
+use crate::link::{StepError, step};
 use crate::message::Delivery;
 use crate::work::Outcome;
 
 /// How long a finished message may wait for others to be acknowledged with it.
 const ACK_DELAY: Duration = Duration::from_millis(5);
+/// For a step of the goodbye that the broker does not answer.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// Most finished messages that wait.
 const ACK_BATCH: usize = 64;
 
@@ -181,7 +183,7 @@ impl Session {
     async fn drain<E: Event, H: Handler<E>>(mut self, workers: &mut Workers<E, H>, grace: Duration) -> Ended {
         let deadline = Instant::now() + grace;
         let cancelling = self.channel.basic_cancel(self.stream.tag(), BasicCancelOptions::default());
-        let _ = timeout(STEP.min(grace), cancelling).await;
+        let _ = timeout(GOODBYE, cancelling).await;
         while let Some(Some(Ok(message))) = self.stream.next().now_or_never() {
             self.give_back(message.delivery_tag);
         }
@@ -201,8 +203,8 @@ impl Session {
             }
         }
         self.acknowledge();
-        let _ = timeout(STEP, async { while self.writing.next().await.is_some() {} }).await;
-        let _ = timeout(STEP, self.channel.close(200, "".into())).await;
+        let _ = timeout(GOODBYE, async { while self.writing.next().await.is_some() {} }).await;
+        let _ = timeout(GOODBYE, self.channel.close(200, "".into())).await;
         Ended::Drained
     }
 }

@@ -44,7 +44,7 @@ struct Abandon;
 /// What one call of the handler came to.
 enum Call {
     Effects(Effects),
-    Fault,
+    Fault(String),
     Park(Reason, String),
 }
 
@@ -65,7 +65,12 @@ impl<H> Bench<H> {
         let effects = loop {
             match self.call::<E>(delivery, &body).await {
                 Call::Effects(effects) => break effects,
-                Call::Fault => pause.take().await?,
+                Call::Fault(why) => {
+                    if pause.backoff.is_worth_telling() {
+                        tracing::warn!(messaging.queue = self.queue, %why, "fault");
+                    }
+                    pause.take().await?;
+                }
                 Call::Park(reason, detail) => return self.park(delivery, body, reason, &detail).await,
             }
         };
@@ -88,16 +93,10 @@ impl<H> Bench<H> {
         };
         match timeout(self.handler_timeout, caught(self.handler.handle(event, delivery))).await {
             Ok(Ok(Ok(effects))) => Call::Effects(effects),
-            Ok(Ok(Err(fault))) => {
-                tracing::warn!(messaging.queue = self.queue, error = &fault as &dyn std::error::Error, "fault");
-                Call::Fault
-            }
+            Ok(Ok(Err(fault))) => Call::Fault(with_causes(&fault)),
             // What the panic said may quote the message; where it happened is in the panic hook's line.
             Ok(Err(Panicked)) => Call::Park(Reason::Panicked, String::new()),
-            Err(_) => {
-                tracing::warn!(messaging.queue = self.queue, "a handler outlasted its time and was cut");
-                Call::Fault
-            }
+            Err(_) => Call::Fault("the handler outlasted its time and was cut".to_owned()),
         }
     }
 
@@ -113,7 +112,9 @@ impl<H> Bench<H> {
                     Ok(()) => {}
                     Err(error) if !error.is_retryable() => return Ok(Some(error)),
                     Err(error) => {
-                        tracing::warn!(messaging.queue = self.queue, message.id = outgoing.id(), %error, "not confirmed");
+                        if again.is_empty() && pause.backoff.is_worth_telling() {
+                            tracing::warn!(messaging.queue = self.queue, message.id = outgoing.id(), %error, "not confirmed");
+                        }
                         again.push(outgoing);
                     }
                 }
@@ -167,6 +168,12 @@ impl<'a> Pause<'a> {
             () = tokio::time::sleep(self.backoff.next()) => Ok(()),
         }
     }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 struct Panicked;

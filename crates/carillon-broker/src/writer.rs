@@ -3,7 +3,6 @@
 //! One task, because lapin numbers a message and queues its frames in two steps: two tasks on one channel could swap them,
 //! and a confirm would be taken for another message's.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,17 +15,18 @@ use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::declare::declare;
 use crate::inflight::InFlight;
-use crate::link::{Link, LinkEvent, StepError, step};
+use crate::link::{Link, LinkEvent, STEP, StepError, step};
 use crate::publisher::{PublishError, Request};
 use crate::status::StatusBoard;
 use crate::topology::Topology;
+use crate::waiting::Waiting;
 
 const BATCH: usize = 64;
 /// A queue that went missing is declared again, but not more often than this.
@@ -71,7 +71,8 @@ impl Writer {
                     }
                     waiting.disconnected();
                 }
-                Err(error) => tracing::warn!(%error, "no publishing connection"),
+                Err(error) if backoff.is_worth_telling() => tracing::warn!(%error, "no publishing connection"),
+                Err(error) => tracing::debug!(%error, "no publishing connection"),
             }
             let pause = backoff.next();
             if self.while_away(&mut waiting, tokio::time::sleep(pause)).await.is_none() {
@@ -153,8 +154,9 @@ impl Writer {
                         Ok(_) if healed.elapsed() < HEAL_EVERY => {}
                         Ok(_) => {
                             healed = Instant::now();
-                            if let Err(error) = declare(&link.connection, &self.topology).await {
-                                break End::Lost(error.to_string());
+                            let healing = timeout(STEP, declare(&link.connection, &self.topology));
+                            if !matches!(healing.await, Ok(Ok(()))) {
+                                break End::Lost("the topology cannot be declared".to_owned());
                             }
                         }
                         Err(why) => break End::Lost(why),
@@ -261,58 +263,5 @@ async fn sleep_until_some(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Messages that wait for a connection; at most a window of them.
-struct Waiting {
-    queue: VecDeque<Request>,
-    patience: Duration,
-    away_since: Option<Instant>,
-}
-
-impl Waiting {
-    fn new(patience: Duration) -> Self {
-        Self { queue: VecDeque::new(), patience, away_since: Some(Instant::now()) }
-    }
-
-    fn connected(&mut self) {
-        self.away_since = None;
-    }
-
-    fn disconnected(&mut self) {
-        self.away_since = Some(Instant::now());
-    }
-
-    /// A short outage is waited out; in a long one callers hear at once.
-    fn push(&mut self, request: Request) {
-        if self.away_since.is_some_and(|since| since.elapsed() >= self.patience) {
-            let _ = request.answer.send(Err(PublishError::Unavailable));
-        } else {
-            self.queue.push_back(request);
-        }
-    }
-
-    /// Deadlines are in the order of arrival, up to the time a caller waited for its place; close enough to look at the front.
-    fn next_deadline(&self) -> Option<Instant> {
-        self.queue.front().map(|request| request.deadline)
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while self.queue.front().is_some_and(|request| request.deadline <= now) {
-            if let Some(request) = self.queue.pop_front() {
-                let _ = request.answer.send(Err(PublishError::Unavailable));
-            }
-        }
-    }
-
-    fn drain(&mut self) -> impl Iterator<Item = Request> + '_ {
-        self.queue.drain(..)
-    }
-
-    fn fail_all(&mut self, error: &PublishError) {
-        for request in self.queue.drain(..) {
-            let _ = request.answer.send(Err(error.clone()));
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use carillon_broker::{Config, Fault, Outgoing};
-use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::QueueBindOptions;
 use lapin::types::FieldTable;
 
 use crate::place::{Job, Place, Script, eventually};
@@ -28,7 +28,7 @@ async fn what_is_handled_is_acknowledged_in_few_frames() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_is_acknowledged_only_after_what_it_caused_is_confirmed() {
+async fn what_nobody_takes_is_published_again_without_calling_the_handler_again() {
     let place = Place::new().await;
     let broker = place.broker().await;
     let open = place.open;
@@ -37,32 +37,20 @@ async fn a_message_is_acknowledged_only_after_what_it_caused_is_confirmed() {
     broker.consume(&place.jobs, 10, 5, script);
     seen.count_is(1).await;
 
-    // Nobody takes the effect. A second client finds the message in the first one's hands, so it is not acknowledged.
-    let (jobs, channel) = (place.jobs.name(), place.channel().await);
-    let later = format!("{jobs}.later");
-    channel.queue_declare(later.as_str().into(), QueueDeclareOptions::durable(), FieldTable::default()).await.unwrap();
-    assert_eq!(place.ready(&later).await, Some(0));
-    let options = QueueDeleteOptions { if_empty: true, ..Default::default() };
-    assert_eq!(place.ready(jobs).await, Some(0));
-    channel
-        .queue_bind(
-            later.as_str().into(),
-            open.into(),
-            "later".into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        )
-        .await
-        .unwrap();
-    place.ready_is(&later, 1).await;
-    assert_eq!(seen.numbers(), [0], "only the effect is tried again, not the handler");
-    place.take(&later).await.unwrap();
-    channel.queue_delete(later.as_str().into(), options).await.unwrap();
-    place.finish(broker).await;
+    let channel = place.channel().await;
+    let later = place.done.name();
+    let binding = QueueBindOptions::default();
+    channel.queue_bind(later.into(), open.into(), "later".into(), binding, FieldTable::default()).await.unwrap();
+    place.ready_is(later, 1).await;
+    place.stop.cancel();
+    broker.drained().await.unwrap();
+    assert_eq!(seen.numbers(), [0]);
+    assert_eq!(place.left(place.jobs.name()).await, [""; 0]);
+    place.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_confirm_the_message_goes_back_when_the_process_drains() {
+async fn a_message_whose_effects_are_not_confirmed_is_not_acknowledged_and_goes_back() {
     let place = Place::new().await;
     let broker = place.broker().await;
     let open = place.open;

@@ -7,6 +7,7 @@ use carillon_broker::{Config, Outgoing, PublishError};
 use tokio::sync::Semaphore;
 
 use crate::place::{Place, Script};
+use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_in_work_is_finished_and_the_rest_goes_back_at_once() {
@@ -62,6 +63,21 @@ async fn a_process_without_a_broker_leaves_too() {
     broker.consume(&place.jobs, 10, 2, script);
     place.stop.cancel();
     tokio::time::timeout(Duration::from_secs(10), broker.drained()).await.expect("in time").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_does_not_answer_holds_nobody_back() {
+    let (place, proxy) = (Place::new().await, Proxy::start().await);
+    let config = Config { drain_grace_ms: 500, confirm_timeout_ms: 500, ..Config::new(proxy.url()) };
+    let broker = place.broker_with(&config).await;
+    let (script, seen) = Script::content();
+    broker.consume(&place.jobs, 10, 2, script);
+    place.publish_jobs(&broker, 0..1).await;
+    seen.count_is(1).await;
+    proxy.freeze(true);
+    place.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(20), broker.drained()).await.expect("in time").unwrap();
+    place.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
