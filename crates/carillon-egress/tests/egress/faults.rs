@@ -131,6 +131,10 @@ async fn a_silent_path_is_left_aside_before_it_is_given_up() {
     }
     let stats = pool.stats();
     assert_eq!((stats.dead_paths, stats.timeouts, stats.opened), (0, 1, 2));
+    gateway.speak_again();
+    eventually("the one that was left aside is not needed any more", || pool.stats().connections == 1).await;
+    eventually("it is closed", || Seen::count(&gateway.seen.open_connections) == 1).await;
+    assert_eq!(post(&pool, "at last").await.unwrap().status, 200);
 }
 
 #[tokio::test]
@@ -208,6 +212,34 @@ async fn a_gateway_that_accepts_and_hangs_up_is_not_called_in_a_tight_loop() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_hangs_up_on_every_request_is_not_called_in_a_tight_loop() {
+    let gateway = Gateway::start(10, |_| Act::Hangup).await;
+    let pool = pool(&gateway, PoolConfig { backoff_ceiling: Duration::from_secs(5), ..config() });
+    let end = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < end {
+        let failed = post(&pool, "x").await;
+        assert!(failed.is_err());
+        tokio::task::yield_now().await;
+    }
+    let called = Seen::count(&gateway.seen.connections);
+    assert!((3..=8).contains(&called), "10 ms, 20, 40 ... apart, not {called} times");
+}
+
+#[tokio::test]
+async fn a_busy_connection_that_goes_away_is_replaced_before_the_next_request() {
+    let gateway = Gateway::start(10, |_| Act::Hold).await;
+    let pool = pool(&gateway, config());
+    let going = async {
+        eventually("one is open", || Seen::count(&gateway.seen.open_streams) == 1).await;
+        gateway.tell(Act::GoAway { last: 1 }).await;
+        eventually("another is there", || pool.stats().opened == 2 && pool.stats().connections == 1).await;
+        gateway.tell(Act::AnswerHeld).await;
+    };
+    let (answer, ()) = tokio::join!(post(&pool, "x"), going);
+    assert_eq!(answer.unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn a_replaced_connection_finishes_what_it_has_and_takes_nothing_new() {
     let gateway = Gateway::start(10, |a| if a.total == 2 { Act::Hold } else { Act::Answer(OK, vec![]) }).await;
     let pool = pool(&gateway, config());
@@ -282,7 +314,8 @@ async fn closing_does_not_wait_for_a_connect_that_hangs() {
     // A listener that never accepts: the kernel completes TCP, and no SETTINGS ever come.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let pool = carillon_egress::Http2Pool::new(origin, config(), crate::certificates::trust()).unwrap();
+    let patient = PoolConfig { connect_timeout: PATIENCE * 6, request_timeout: PATIENCE * 6, ..config() };
+    let pool = carillon_egress::Http2Pool::new(origin, patient, crate::certificates::trust()).unwrap();
     let closing = async {
         eventually("it waits", || pool.stats().waiting == 1).await;
         pool.close(Instant::now() + PATIENCE).await

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -134,6 +135,11 @@ impl Gateway {
     /// From now on the connections that are open neither read nor write.
     pub(crate) fn fall_silent(&self) {
         self.seen.silent_up_to.store(self.seen.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// The end of silence: what was sent meanwhile is read now.
+    pub(crate) fn speak_again(&self) {
+        self.seen.silent_up_to.store(0, Ordering::SeqCst);
     }
 
     /// From now on connections are closed as soon as they are accepted.
@@ -355,8 +361,8 @@ async fn read_frames(mut io: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>
     }
     let mut head = [0; 9];
     while io.read_exact(&mut head).await.is_ok() {
-        if id <= seen.silent_up_to.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
+        while id <= seen.silent_up_to.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let len = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);

@@ -18,8 +18,8 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 use std::time::Duration;
 
-/// Longer than anything here should take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything here should take, and shorter than what ends a connection that is stuck while it drains.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One connection and short times, so that a test sees one cause and one effect.
 fn config() -> PoolConfig {
