@@ -43,6 +43,8 @@ pub(crate) struct ChunkRow {
     pub due_at: Option<Timestamp>,
     pub lease: i64,
     pub leased: bool,
+    /// A lease was held and not given back; it may have run out.
+    pub held: bool,
     pub idle_claims: i16,
     pub outstanding: bool,
     pub now: Timestamp,
@@ -83,7 +85,7 @@ impl ChunkRow {
 
 const LOCK: &str = "
     SELECT c.run_id, c.chunk, c.tenant_key, c.platform, c.link, n.state, c.device_keys, c.person_numbers, c.states, c.not_before,
-           c.run_started_at, c.expires_at, c.due_at, c.lease, coalesce(c.lease_until > now(), false), c.idle_claims, c.outstanding, now()
+           c.run_started_at, c.expires_at, c.due_at, c.lease, coalesce(c.lease_until > now(), false), c.lease_until IS NOT NULL, c.idle_claims, c.outstanding, now()
     FROM unnest($1::uuid[], $2::int[]) AS k(run_id, chunk)
     JOIN chunks c ON c.run_id = k.run_id AND c.chunk = k.chunk
     JOIN notifications n ON n.notification_id = c.notification_id
@@ -113,9 +115,10 @@ pub(crate) async fn lock_chunks(transaction: &Transaction<'_>, ids: &[ChunkId]) 
                 due_at: row.get(12),
                 lease: row.get(13),
                 leased: row.get(14),
-                idle_claims: row.get(15),
-                outstanding: row.get(16),
-                now: row.get(17),
+                held: row.get(15),
+                idle_claims: row.get(16),
+                outstanding: row.get(17),
+                now: row.get(18),
             })
         })
         .collect()
@@ -130,11 +133,17 @@ const GRANT: &str = "
 
 impl Store {
     /// Grants what is open and due in these chunks, each under a lease of [`LEASE`]. `None`: nothing to do for this caller: it is leased, done,
-    /// stopped, or gone. `leases` are fresh random numbers, one a chunk. Returns the answers in the order asked, and the database's clock.
+    /// stopped, or gone. `leases` are fresh random numbers, one a chunk. With `hold_expired` a chunk whose lease ran out is not granted either: a
+    /// ledger that was cut off first hears what the holders have to report. Returns the answers in the order asked, and the database's clock.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`]: nothing was granted, or a grant was made that nobody knows of and that runs out by itself.
-    pub async fn claim(&self, ids: &[ChunkId], leases: &[i64]) -> Result<(Vec<Option<Granted>>, Timestamp)> {
+    pub async fn claim(
+        &self,
+        ids: &[ChunkId],
+        leases: &[i64],
+        hold_expired: bool,
+    ) -> Result<(Vec<Option<Granted>>, Timestamp)> {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
         let mut rows = lock_chunks(&transaction, ids).await?;
@@ -144,7 +153,7 @@ impl Store {
         for row in &mut rows {
             now = Some(row.now);
             let Some(i) = ids.iter().position(|id| *id == row.id) else { continue };
-            if let Some(positions) = grant(row) {
+            if let Some(positions) = grant(row, hold_expired) {
                 answers[i] = Some(Granted { lease: leases[i], positions });
                 granted.push((row, leases[i]));
             }
@@ -163,8 +172,8 @@ impl Store {
 
 /// Decides a claim, and prepares the row for it. After three claims without progress recipients are granted one at a time; the one that
 /// fails three alone is set aside, so that it cannot hold the others up.
-fn grant(row: &mut ChunkRow) -> Option<Vec<(u16, u8)>> {
-    if row.leased || row.state != Some(State::Sending) {
+fn grant(row: &mut ChunkRow, hold_expired: bool) -> Option<Vec<(u16, u8)>> {
+    if row.leased || (row.held && hold_expired) || row.state != Some(State::Sending) {
         return None;
     }
     let mut due = row.due_positions();
@@ -226,6 +235,7 @@ mod tests {
             due_at: None,
             lease: 0,
             leased: false,
+            held: false,
             idle_claims: 0,
             outstanding: true,
             now,
@@ -236,19 +246,23 @@ mod tests {
     fn a_leased_or_stopped_chunk_is_not_granted() {
         let mut leased = row(3);
         leased.leased = true;
-        assert_eq!(grant(&mut leased), None);
+        assert_eq!(grant(&mut leased, false), None);
+        let mut ran_out = row(3);
+        ran_out.held = true;
+        assert_eq!(grant(&mut ran_out, true), None);
+        assert!(grant(&mut ran_out, false).is_some());
         let mut cancelled = row(3);
         cancelled.state = Some(State::Cancelled);
-        assert_eq!(grant(&mut cancelled), None);
+        assert_eq!(grant(&mut cancelled, false), None);
     }
 
     #[test]
     fn what_is_deferred_is_granted_when_its_time_has_come() {
         let mut r = row(2);
         r.positions.defer(0, 1, 60);
-        assert_eq!(grant(&mut r), Some(vec![(1, 0)]));
+        assert_eq!(grant(&mut r, false), Some(vec![(1, 0)]));
         r.now += jiff::SignedDuration::from_secs(60);
-        assert_eq!(grant(&mut r), Some(vec![(0, 1), (1, 0)]));
+        assert_eq!(grant(&mut r, false), Some(vec![(0, 1), (1, 0)]));
     }
 
     #[test]
@@ -256,19 +270,19 @@ mod tests {
         let mut r = row(1);
         r.positions.defer(0, 1, 90_000);
         r.now = r.expires_at;
-        assert_eq!(grant(&mut r), Some(vec![(0, 1)]));
+        assert_eq!(grant(&mut r, false), Some(vec![(0, 1)]));
     }
 
     #[test]
     fn a_recipient_that_kills_its_sender_three_times_alone_is_set_aside_and_the_others_go_on() {
         let mut r = row(3);
         for _ in 0..3 {
-            assert_eq!(grant(&mut r).map(|p| p.len()), Some(3));
+            assert_eq!(grant(&mut r, false).map(|p| p.len()), Some(3));
         }
         for _ in 0..3 {
-            assert_eq!(grant(&mut r), Some(vec![(0, 0)]));
+            assert_eq!(grant(&mut r, false), Some(vec![(0, 0)]));
         }
-        assert_eq!(grant(&mut r), Some(vec![(1, 0)]));
+        assert_eq!(grant(&mut r, false), Some(vec![(1, 0)]));
         assert_eq!((r.positions.not_before(0), r.positions.not_before(1)), (SET_ASIDE, 0));
     }
 

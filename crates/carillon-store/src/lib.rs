@@ -22,6 +22,7 @@ mod receipts;
 mod report;
 mod scan;
 mod sms;
+mod status_events;
 mod statuses;
 mod tenants;
 
@@ -43,5 +44,6 @@ pub use receipts::*;
 pub use report::*;
 pub use scan::*;
 pub use sms::*;
+pub use status_events::*;
 pub use statuses::*;
 pub use tenants::*;

@@ -2,7 +2,7 @@
 
 use crate::expand::devices_by_key;
 use crate::statuses::{DeliveryId, News, write_news};
-use crate::{Error, Recipient, Result, StatusChange, Store};
+use crate::{Error, Recipient, Result, Store};
 use carillon_domain::chunk::Positions;
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{AppKey, ChunkId, DeviceKey, NotificationId, RunId, TenantKey};
@@ -146,18 +146,18 @@ impl Store {
         Ok(chunks)
     }
 
-    /// Closes what a cancelled notification left open, a page at a time: chunks that nobody holds a lease on, and cascades that wait. Returns the
-    /// news and whether more is to be done.
+    /// Closes what a cancelled notification left open, a page at a time: chunks that nobody holds a lease on, and cascades that wait. `true`: the
+    /// page was full, so more can be closed at once.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
-    pub async fn close_cancelled(&self, slot: i16) -> Result<(Vec<StatusChange>, bool)> {
+    pub async fn close_cancelled(&self, slot: i16) -> Result<bool> {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
         let runs = transaction.prepare_cached(CLOSING).await?;
         let runs: Vec<Uuid> = transaction.query(&runs, &[]).await?.iter().map(|r| r.get(0)).collect();
         if runs.is_empty() {
-            return Ok((Vec::new(), false));
+            return Ok(false);
         }
         let lock = transaction.prepare_cached(OPEN_CHUNKS_OF).await?;
         let rows = transaction.query(&lock, &[&runs]).await?;
@@ -191,11 +191,11 @@ impl Store {
         transaction.execute(&close, &[&ids, &numbers, &states]).await?;
         let cascades = transaction.prepare_cached(CANCEL_CASCADES).await?;
         transaction.execute(&cascades, &[&runs]).await?;
-        let changes = write_news(&transaction, news, slot).await?;
+        write_news(&transaction, news, slot).await?;
         let finish = transaction.prepare_cached(FINISH_CANCELLED).await?;
-        let finished = transaction.execute(&finish, &[&runs]).await?;
+        transaction.execute(&finish, &[&runs]).await?;
         transaction.commit().await?;
-        Ok((changes, (finished as usize) < runs.len()))
+        Ok(rows.len() == CLOSED_AT_ONCE)
     }
 
     /// Marks runs as finished of which nothing is queued and no cascade waits. Called after the commit that closed a chunk or a cascade, so the
@@ -277,6 +277,9 @@ fn due_chunk(row: &tokio_postgres::Row) -> DueChunk {
             .collect(),
     }
 }
+
+/// Chunks that one page of closing takes; `OPEN_CHUNKS_OF` says the same.
+const CLOSED_AT_ONCE: usize = 50;
 
 const CLOSING: &str = "
     SELECT run_id FROM notifications

@@ -214,15 +214,14 @@ async fn count(transaction: &Transaction<'_>, tallies: &BTreeMap<(Uuid, i16), Ta
     Ok(())
 }
 
-/// Leaves a batch to be told. Whoever committed it publishes it right away; only after a crash does anybody find it by its time.
+/// Leaves a batch to be told; the status collector's pump publishes it.
 async fn tell(transaction: &Transaction<'_>, changes: &[StatusChange]) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
     let bytes = serde_json::to_vec(changes).map_err(|e| crate::Error::Refused(e.to_string()))?;
-    let statement = transaction
-        .prepare_cached("INSERT INTO status_batches (changes, due_at) VALUES ($1, now() + interval '5 seconds')")
-        .await?;
+    let statement =
+        transaction.prepare_cached("INSERT INTO status_batches (changes, due_at) VALUES ($1, now())").await?;
     transaction.execute(&statement, &[&bytes]).await?;
     Ok(())
 }

@@ -86,7 +86,7 @@ fn audience(faults: &mut Faults, to: pb::Audience) -> Audience {
             None => faults.add(format!("/to/phones/{i}"), "must be a phone number in E.164, such as +48501502503"),
         }
     }
-    let mut list = |name: &str, texts: Vec<String>| {
+    let list = |name: &str, texts: Vec<String>| {
         texts.into_iter().enumerate().map(move |(i, t)| (format!("/to/{name}/{i}"), t)).collect::<Vec<_>>()
     };
     let platforms = list("platforms", to.platforms);

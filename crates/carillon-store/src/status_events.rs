@@ -1,0 +1,136 @@
+//! Telling what became of deliveries: batches that commits left, described for those who listen.
+
+use crate::{Error, Result, StatusChange, Store};
+use deadpool_postgres::Object;
+use jiff::Timestamp;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// A batch that a commit left.
+pub struct StatusBatch {
+    /// Its number.
+    pub id: i64,
+    /// What changed.
+    pub changes: Vec<StatusChange>,
+}
+
+/// What a change is about.
+#[derive(Clone, Debug)]
+pub struct StatusSubject {
+    /// The notification.
+    pub notification_id: Uuid,
+    /// The tenant's public id.
+    pub tenant: String,
+    /// The app's public id.
+    pub app: String,
+    /// The notification's body, for reference and metadata.
+    pub body: Vec<u8>,
+    /// The device's public id.
+    pub device: Option<String>,
+    /// The user.
+    pub user_id: Option<String>,
+    /// The platform's number.
+    pub platform: Option<i16>,
+    /// The provider's id of the message.
+    pub provider_id: Option<String>,
+    /// The SMS gateway.
+    pub gateway: Option<String>,
+    /// The evidence bits now.
+    pub bits: i16,
+}
+
+const TAKE: &str = "
+    UPDATE status_batches b SET due_at = now() + interval '10 seconds'
+    FROM (SELECT batch_id FROM status_batches WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED) t
+    WHERE b.batch_id = t.batch_id
+    RETURNING b.batch_id, b.changes";
+
+const DESCRIBE: &str = "
+    SELECT k.i::int, n.notification_id, t.tenant, a.app, d.device, coalesce(d.user_id, p.user_id), dl.platform, dl.provider_id,
+           c.gateway, dl.bits
+    FROM unnest($1::uuid[], $2::int8[], $3::int2[]) WITH ORDINALITY AS k(run_id, subject, link, i)
+    JOIN notifications n ON n.run_id = k.run_id
+    JOIN tenants t ON t.tenant_key = n.tenant_key
+    JOIN apps a ON a.app_key = n.app_key
+    JOIN deliveries dl ON dl.run_id = k.run_id AND dl.subject = k.subject AND dl.link = k.link
+    LEFT JOIN devices d ON d.device_key = k.subject
+    LEFT JOIN cascades c ON k.subject < 0 AND c.run_id = k.run_id AND c.link = k.link AND c.person_number = -1 - k.subject
+    CROSS JOIN LATERAL (SELECT CASE WHEN coalesce(dl.person, c.person) LIKE 'u:%' THEN substring(coalesce(dl.person, c.person) FROM 3) END AS user_id) p";
+
+impl Store {
+    /// Takes batches that are to be told, at most `limit`; whoever takes them has ten seconds before somebody else may.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is away.
+    pub async fn take_status_batches(&self, limit: i64) -> Result<Vec<StatusBatch>> {
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(TAKE).await?;
+        let rows = connection.query(&statement, &[&limit]).await?;
+        rows.iter()
+            .map(|row| {
+                let changes =
+                    serde_json::from_slice(row.get(1)).map_err(|_| Error::corrupt("a batch of status changes"))?;
+                Ok(StatusBatch { id: row.get(0), changes })
+            })
+            .collect()
+    }
+
+    /// Deletes batches that were told.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is away; they are then told again.
+    pub async fn status_batches_told(&self, ids: &[i64]) -> Result<()> {
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached("DELETE FROM status_batches WHERE batch_id = ANY($1)").await?;
+        connection.execute(&statement, &[&ids]).await?;
+        Ok(())
+    }
+
+    /// What changes are about, in the order given; `None` where the rows are gone (retention).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is away.
+    pub async fn describe_changes(&self, changes: &[StatusChange]) -> Result<Vec<Option<StatusSubject>>> {
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(DESCRIBE).await?;
+        let runs: Vec<Uuid> = changes.iter().map(|c| c.run).collect();
+        let subjects: Vec<i64> = changes.iter().map(|c| c.subject).collect();
+        let links: Vec<i16> = changes.iter().map(|c| c.link).collect();
+        let rows = connection.query(&statement, &[&runs, &subjects, &links]).await?;
+        let bodies = bodies(&connection, &rows).await?;
+        let mut all: Vec<Option<StatusSubject>> = vec![None; changes.len()];
+        for row in &rows {
+            let notification_id: Uuid = row.get(1);
+            let i = row.get::<_, i32>(0) as usize - 1;
+            all[i] = Some(StatusSubject {
+                notification_id,
+                tenant: row.get(2),
+                app: row.get(3),
+                body: bodies.get(&notification_id).cloned().unwrap_or_default(),
+                device: row.get(4),
+                user_id: row.get(5),
+                platform: row.get(6),
+                provider_id: row.get(7),
+                gateway: row.get(8),
+                bits: row.get(9),
+            });
+        }
+        Ok(all)
+    }
+}
+
+/// Each notification's body once, however many of its deliveries changed.
+async fn bodies(connection: &Object, rows: &[tokio_postgres::Row]) -> Result<HashMap<Uuid, Vec<u8>>> {
+    let mut ids: Vec<Uuid> = rows.iter().map(|row| row.get(1)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let statement = connection
+        .prepare_cached("SELECT notification_id, body FROM notifications WHERE notification_id = ANY($1)")
+        .await?;
+    Ok(connection.query(&statement, &[&ids]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// The instant of a change.
+pub fn changed_at(change: &StatusChange) -> Timestamp {
+    Timestamp::from_millisecond(change.at_ms).unwrap_or(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,114 @@
+//! Who is meant: from names and devices to persons with their devices.
+
+use carillon_domain::audience::{Audience, Deliver};
+use carillon_domain::device::DeviceState;
+use carillon_domain::ids::AppKey;
+use carillon_domain::person::Person;
+use carillon_store::{Recipient, Selected, Selector, SelectorName};
+use std::collections::{BTreeMap, HashSet};
+
+/// A person and the devices a notification is for.
+pub(crate) struct Addressee {
+    pub person: Person,
+    /// Devices to reach or to name as suppressed; none when the person has none that fits.
+    pub devices: Vec<Recipient>,
+    /// Why there is none: the person has only devices whose token is dead.
+    pub only_invalid: bool,
+    /// Where to text, and in which language.
+    pub phone: Option<String>,
+    pub locale: Option<String>,
+}
+
+/// The names of a listed audience, in the order devices, users, phones.
+pub(crate) fn selectors(run: i32, app_key: AppKey, to: &Audience) -> Vec<Selector> {
+    let names = to
+        .devices
+        .iter()
+        .map(|d| SelectorName::Device(d.clone()))
+        .chain(to.users.iter().map(|u| SelectorName::User(u.clone())))
+        .chain(to.phones.iter().map(|p| SelectorName::Phone(p.as_str().to_owned())));
+    names.map(|name| Selector { run, app_key, name }).collect()
+}
+
+/// Persons of a listed audience. `selectors` are the run's own; `found` are indices into them. A name that finds nobody is a person without a device.
+pub(crate) fn listed(
+    to: &Audience,
+    deliver: Deliver,
+    selectors: &[Selector],
+    found: Vec<(usize, Recipient)>,
+) -> Vec<Addressee> {
+    let mut persons: BTreeMap<Person, Vec<(bool, Recipient)>> = BTreeMap::new();
+    let mut answered = HashSet::new();
+    for (selector, device) in found {
+        let named = matches!(selectors.get(selector).map(|s| &s.name), Some(SelectorName::Device(_)));
+        answered.insert(selector);
+        persons.entry(device.person.clone()).or_default().push((named, device));
+    }
+    for (i, selector) in selectors.iter().enumerate() {
+        if !answered.contains(&i) {
+            let person = match &selector.name {
+                SelectorName::Device(d) => Person::of_device(None, None, d),
+                SelectorName::User(u) => Person::user(u),
+                SelectorName::Phone(p) => Person::phone(p),
+            };
+            persons.entry(person).or_default();
+        }
+    }
+    persons.into_iter().map(|(person, devices)| addressee(to, deliver, person, devices)).collect()
+}
+
+/// Persons of a page of a broad audience, in its order.
+pub(crate) fn paged(to: &Audience, deliver: Deliver, devices: Vec<Recipient>) -> Vec<Addressee> {
+    let mut persons: Vec<(Person, Vec<(bool, Recipient)>)> = Vec::new();
+    for device in devices {
+        match persons.last_mut() {
+            Some((person, all)) if *person == device.person => all.push((false, device)),
+            _ => persons.push((device.person.clone(), vec![(false, device)])),
+        }
+    }
+    persons.into_iter().map(|(person, devices)| addressee(to, deliver, person, devices)).collect()
+}
+
+fn addressee(to: &Audience, deliver: Deliver, person: Person, mut devices: Vec<(bool, Recipient)>) -> Addressee {
+    // The device heard of last speaks for the person where only one thing can be said.
+    devices.sort_by_key(|(_, d)| std::cmp::Reverse(d.last_seen_at));
+    let phone = person.phone_number().map(str::to_owned).or_else(|| devices.iter().find_map(|(_, d)| d.phone.clone()));
+    let locale = devices.iter().find_map(|(_, d)| d.locale.clone());
+    let fits = |d: &Recipient| to.admits(d.platform) && (to.os.is_empty() || to.os.contains(&d.os));
+    devices.retain(|(_, d)| fits(d));
+    let any_invalid = devices.iter().any(|(_, d)| d.state == DeviceState::Invalid);
+    devices.retain(|(_, d)| d.state != DeviceState::Invalid);
+    // A device may have been named twice, by its id and by its user.
+    devices.sort_by_key(|(named, d)| (d.key, std::cmp::Reverse(*named)));
+    devices.dedup_by_key(|(_, d)| d.key);
+    let chosen = choose(deliver, devices);
+    Addressee { person, only_invalid: any_invalid && chosen.is_empty(), devices: chosen, phone, locale }
+}
+
+/// Applies `deliver`: a device named by its id is always reached; no primary device: the last active one.
+fn choose(deliver: Deliver, devices: Vec<(bool, Recipient)>) -> Vec<Recipient> {
+    if deliver == Deliver::EveryDevice {
+        return devices.into_iter().map(|(_, d)| d).collect();
+    }
+    let usable = |d: &Recipient| d.state == DeviceState::Active;
+    let last_active = devices.iter().max_by_key(|(_, d)| (usable(d), d.last_seen_at)).map(|(_, d)| d.key);
+    let primary = devices.iter().find(|(_, d)| d.is_primary && usable(d)).map(|(_, d)| d.key);
+    let one = if deliver == Deliver::PrimaryDevice { primary.or(last_active) } else { last_active };
+    devices.into_iter().filter(|(named, d)| *named || Some(d.key) == one).map(|(_, d)| d).collect()
+}
+
+/// Sorts what a group of runs selected back to each run.
+pub(crate) fn by_run(runs: usize, selectors: &[Selector], found: Vec<Selected>) -> Vec<Vec<(usize, Recipient)>> {
+    // A selector's index counts over all runs; each run wants it among its own.
+    let mut first = vec![usize::MAX; runs];
+    for (i, selector) in selectors.iter().enumerate() {
+        let start = &mut first[selector.run as usize];
+        *start = (*start).min(i);
+    }
+    let mut all: Vec<Vec<(usize, Recipient)>> = (0..runs).map(|_| Vec::new()).collect();
+    for item in found {
+        let run = item.run as usize;
+        all[run].push((item.selector - first[run], item.device));
+    }
+    all
+}

@@ -1,0 +1,64 @@
+//! Settings of the segmenter.
+
+use carillon_domain::limits;
+use carillon_runtime::config::ServiceConfig;
+use serde::Deserialize;
+
+/// All sections that the segmenter reads.
+#[derive(Debug, Deserialize)]
+pub struct Config {
+    /// The broker.
+    pub amqp: carillon_broker::Config,
+    /// The database.
+    pub database: carillon_store::Config,
+    /// The segmenter's own.
+    #[serde(default)]
+    pub segmenter: SegmenterConfig,
+}
+
+impl ServiceConfig for Config {
+    const SECTIONS: &'static [&'static str] = &["amqp", "database", "segmenter"];
+
+    fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        let s = &self.segmenter;
+        if !(1..=limits::CHUNK_RECIPIENTS).contains(&s.chunk_recipients) {
+            faults.push(("segmenter.chunk_recipients", format!("must be between 1 and {}", limits::CHUNK_RECIPIENTS)));
+        }
+        if !(1..=50_000).contains(&s.page_recipients) {
+            faults.push(("segmenter.page_recipients", "must be between 1 and 50000".into()));
+        }
+        if !(1..=64).contains(&s.concurrency) {
+            faults.push(("segmenter.concurrency", "must be between 1 and 64".into()));
+        }
+        if s.outstanding_chunks < 1 {
+            faults.push(("segmenter.outstanding_chunks", "must be at least 1".into()));
+        }
+        faults
+    }
+}
+
+/// Section `segmenter`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SegmenterConfig {
+    /// Recipients after which a chunk is closed, 1-500.
+    pub chunk_recipients: usize,
+    /// Recipients read in one transaction of a campaign, 1-50,000.
+    pub page_recipients: usize,
+    /// Wake-ups handled at once per lane, 1-64.
+    pub concurrency: usize,
+    /// Chunks outstanding per platform and lane; the rest wait as rows.
+    pub outstanding_chunks: i64,
+}
+
+impl Default for SegmenterConfig {
+    fn default() -> Self {
+        Self {
+            chunk_recipients: limits::CHUNK_RECIPIENTS,
+            page_recipients: 5_000,
+            concurrency: 4,
+            outstanding_chunks: limits::OUTSTANDING_CHUNKS as i64,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Wake-ups: from named notifications to committed chunks and their messages.
+
+use crate::audience::{by_run, listed, paged, selectors};
+use crate::message::{Member, RunText, chunk, messages};
+use crate::plan::{Plan, RunFacts, plan};
+use crate::{Segmenter, campaign};
+use carillon_broker::{Delivery, Effects, Fault, Handler, Outgoing};
+use carillon_domain::ids::{AppKey, ChunkId, NotificationId, RunId, TenantKey};
+use carillon_domain::limits;
+use carillon_domain::notification::Notification;
+use carillon_domain::platform::{Lane, Platform};
+use carillon_store::{Error, Expansion, NewChunk, Page, RunRow};
+use carillon_wire::events::{AdvanceGrant, NotificationsAccepted, SealedCredential};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// How long a lease granted in advance lasts, in milliseconds; the store writes the same.
+const ADVANCE_LEASE_MS: u32 = 3_000;
+
+/// Handles one lane's wake-ups.
+pub(crate) struct Wake {
+    segmenter: Arc<Segmenter>,
+    lane: Lane,
+}
+
+impl Wake {
+    pub(crate) fn new(segmenter: Arc<Segmenter>, lane: Lane) -> Self {
+        Self { segmenter, lane }
+    }
+}
+
+impl Handler<NotificationsAccepted> for Wake {
+    async fn handle(&self, event: NotificationsAccepted, delivery: &Delivery) -> Result<Effects, Fault> {
+        let span = tracing::info_span!("segment", lane = self.lane.as_str(), notifications = event.notifications.len());
+        carillon_telemetry::extract(&delivery.headers).continue_in(&span);
+        let work = async {
+            match self.lane {
+                Lane::Transactional => self.segmenter.expand_group(&event).await,
+                Lane::Bulk => campaign::walk(&self.segmenter, &event).await,
+            }
+        };
+        work.instrument(span).await.map_err(|error| Fault::new("the audience could not be expanded", error))
+    }
+}
+
+/// A run under expansion, with what it says.
+pub(crate) struct Run {
+    pub row: RunRow,
+    pub notification: Notification,
+    pub id: RunId,
+    pub started_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+impl Run {
+    /// Reads a locked row; starts the run when it was not started. `None`: the body does not read, which no retry mends.
+    pub(crate) fn read(row: RunRow, now: Timestamp) -> Option<Self> {
+        let notification = match carillon_wire::decode_body(&row.body) {
+            Ok(notification) => notification,
+            Err(error) => {
+                tracing::error!(notification.id = %row.notification_id.0, %error, "a notification's body does not read; it is left alone");
+                return None;
+            }
+        };
+        let (id, started_at, expires_at) = row.run.unwrap_or_else(|| {
+            // A scheduled notification's run is minted when sending starts, so that its rows lie in this week's partition.
+            let id = if row.scheduled_at.is_some() { RunId(Uuid::now_v7()) } else { row.notification_id.as_run() };
+            (id, now, now + SignedDuration::from_secs(i64::from(notification.ttl().0)))
+        });
+        Some(Self { row, notification, id, started_at, expires_at })
+    }
+}
+
+/// Everything one page leads to.
+pub(crate) struct Prepared {
+    pub page: Page,
+    pub messages: Vec<(Platform, carillon_wire::events::DispatchChunk)>,
+}
+
+impl Segmenter {
+    /// Expands a group of small runs in one transaction.
+    async fn expand_group(&self, event: &NotificationsAccepted) -> Result<Effects, Error> {
+        let credentials = self.credentials_for(event).await?;
+        let ids: Vec<NotificationId> = ids_of(event);
+        let (expansion, rows) = self.store.expand(&ids).await?;
+        let now = expansion.now();
+        let runs: Vec<Run> = rows.into_iter().filter_map(|row| Run::read(row, now)).collect();
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let per_run = self.audiences(&expansion, &runs).await?;
+        let mut prepared = Vec::with_capacity(runs.len());
+        for (run, plan) in runs.iter().zip(per_run) {
+            let credentials = credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice);
+            prepared.push(prepare(run, plan, true, true, None, credentials, now, |_| true));
+        }
+        let (pages, chunks): (Vec<Page>, Vec<_>) = prepared.into_iter().map(|p| (p.page, p.messages)).unzip();
+        expansion.commit(pages, self.slot).await?;
+        Ok(messages(Lane::Transactional, chunks.into_iter().flatten().collect(), now))
+    }
+
+    /// Reads the listed audiences of runs and plans their one page each.
+    pub(crate) async fn audiences(&self, expansion: &Expansion, runs: &[Run]) -> Result<Vec<Plan>, Error> {
+        let mut all = Vec::new();
+        for (i, run) in runs.iter().enumerate() {
+            all.extend(selectors(i as i32, run.row.app_key, &run.notification.draft().to));
+        }
+        let found = by_run(runs.len(), &all, expansion.select(&all).await?);
+        let mut plans = Vec::with_capacity(runs.len());
+        for (i, (run, found)) in runs.iter().zip(found).enumerate() {
+            let own: Vec<_> = all.iter().filter(|s| s.run == i as i32).cloned().collect();
+            let to = &run.notification.draft().to;
+            let people = if to.is_broad() {
+                let (devices, _) =
+                    expansion.page(run.row.app_key, None, &to.platforms, &to.os, usize::MAX >> 1).await?;
+                paged(to, run.notification.deliver(), devices)
+            } else {
+                listed(to, run.notification.deliver(), &own, found)
+            };
+            plans.push(plan(&self.facts(run), people));
+        }
+        Ok(plans)
+    }
+
+    pub(crate) fn facts<'a>(&self, run: &'a Run) -> RunFacts<'a> {
+        let draft = run.notification.draft();
+        RunFacts {
+            shown: draft.content.is_shown(),
+            push_enabled: run.row.push_enabled,
+            cascade: draft.cascade.first(),
+            first_person: run.row.next_person,
+            chunk_recipients: self.config.chunk_recipients,
+        }
+    }
+
+    pub(crate) async fn credentials_for(
+        &self,
+        event: &NotificationsAccepted,
+    ) -> Result<HashMap<AppKey, Vec<(Platform, SealedCredential)>>, Error> {
+        let mut all = HashMap::new();
+        for n in &event.notifications {
+            let app = AppKey(n.app_key);
+            if let std::collections::hash_map::Entry::Vacant(slot) = all.entry(app) {
+                slot.insert(self.credentials.of(TenantKey(n.tenant_key), app).await?);
+            }
+        }
+        Ok(all)
+    }
+}
+
+pub(crate) fn ids_of(event: &NotificationsAccepted) -> Vec<NotificationId> {
+    event.notifications.iter().filter_map(|n| Uuid::from_slice(&n.id).ok()).map(NotificationId).collect()
+}
+
+/// Turns a plan into the page to commit and the messages to publish after it. `credit` says whether one more chunk of a platform may
+/// be published now; the others wait as rows.
+#[allow(clippy::too_many_arguments, reason = "the facts of one page; a struct would only rename them")]
+pub(crate) fn prepare(
+    run: &Run,
+    plan: Plan,
+    last: bool,
+    in_advance: bool,
+    cursor: Option<String>,
+    credentials: &[(Platform, SealedCredential)],
+    now: Timestamp,
+    mut credit: impl FnMut(Platform) -> bool,
+) -> Prepared {
+    let text = RunText {
+        notification: &run.notification,
+        notification_id: run.row.notification_id,
+        tenant: &run.row.tenant,
+        icon_url: run.row.icon_url.as_deref(),
+        default_locale: run.row.default_locale.as_deref(),
+        released_at: run.row.scheduled_at.unwrap_or(run.row.created_at),
+        expires_at: run.expires_at,
+        credentials,
+        link: 0,
+    };
+    let (mut chunks, mut out) = (Vec::new(), Vec::new());
+    for (i, planned) in plan.chunks.into_iter().enumerate() {
+        let published = credit(planned.platform);
+        let small = planned.members.len() <= limits::PREGRANTED_RECIPIENTS;
+        let lease = (published && in_advance && small).then(fresh_lease);
+        if published {
+            let id = ChunkId { run: run.id, number: (run.row.next_chunk + i as i32) as u32 };
+            let grant = lease.map(|lease| AdvanceGrant {
+                lease: lease as u64,
+                granted_at_ms: now.as_millisecond(),
+                lease_ms: ADVANCE_LEASE_MS,
+            });
+            let members: Vec<Member<'_>> = planned
+                .members
+                .iter()
+                .enumerate()
+                .map(|(position, device)| Member { position: position as u16, device: Some(device) })
+                .collect();
+            out.push((planned.platform, chunk(&text, planned.platform, id, 0, grant, &members)));
+        }
+        chunks.push(NewChunk {
+            platform: planned.platform,
+            devices: planned.members.iter().map(|d| d.key).collect(),
+            person_numbers: planned.person_numbers,
+            published,
+            lease,
+        });
+    }
+    let page = Page {
+        notification_id: run.row.notification_id,
+        tenant_key: run.row.tenant_key,
+        app_key: run.row.app_key,
+        lane: run.row.lane,
+        run: run.id,
+        run_started_at: run.started_at,
+        expires_at: run.expires_at,
+        first_chunk: run.row.next_chunk,
+        chunks,
+        suppressed: plan.suppressed,
+        cascades: plan.cascades,
+        persons: plan.persons,
+        cursor,
+        last,
+    };
+    Prepared { page, messages: out }
+}
+
+/// A fresh random lease; 63 bits, so that it fits the column.
+fn fresh_lease() -> i64 {
+    (Uuid::new_v4().as_u128() as u64 >> 1) as i64
+}
+
+/// A wake-up to publish.
+pub(crate) fn wake_up(lane: Lane, notifications: Vec<carillon_wire::events::AcceptedNotification>) -> Outgoing {
+    let message = Outgoing::to(carillon_wire::topology::runs(lane), &NotificationsAccepted { notifications });
+    carillon_telemetry::inject().into_iter().fold(message, |m, (name, value)| m.with_header(name, value))
+}

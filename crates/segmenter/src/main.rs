@@ -1,0 +1,5 @@
+//! The segmenter's process.
+
+fn main() -> std::process::ExitCode {
+    carillon_runtime::run("segmenter", segmenter::start)
+}

@@ -1,0 +1,175 @@
+//! The messages of chunks: rendered once per variant, with what each target needs.
+
+use carillon_broker::Outgoing;
+use carillon_domain::delivery_status::Reason;
+use carillon_domain::ids::{ChunkId, NotificationId};
+use carillon_domain::limits;
+use carillon_domain::notification::{Notification, Priority};
+use carillon_domain::platform::{Lane, Platform};
+use carillon_payload::{Facts, Splice, Template, Variants};
+use carillon_store::Recipient;
+use carillon_wire::events::{
+    AdvanceGrant, Delivery, DispatchChunk, DispatchChunks, SealedCredential, Splice as WireSplice, Target, Variant,
+    splice::What,
+};
+use carillon_wire::topology;
+use jiff::Timestamp;
+
+/// What rendering needs to know of a run.
+pub(crate) struct RunText<'a> {
+    pub notification: &'a Notification,
+    pub notification_id: NotificationId,
+    pub tenant: &'a str,
+    pub icon_url: Option<&'a str>,
+    pub default_locale: Option<&'a str>,
+    pub released_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub credentials: &'a [(Platform, SealedCredential)],
+    pub link: u16,
+}
+
+/// One position of a chunk's message.
+pub(crate) struct Member<'a> {
+    pub position: u16,
+    /// `None`: the device is gone or changed hands.
+    pub device: Option<&'a Recipient>,
+}
+
+/// Renders a chunk's message. A variant that does not fit its platform (an icon or a default locale changed since it was accepted) closes its
+/// positions with that reason; the others are sent.
+pub(crate) fn chunk(
+    text: &RunText<'_>,
+    platform: Platform,
+    id: ChunkId,
+    copy: u32,
+    grant: Option<AdvanceGrant>,
+    members: &[Member<'_>],
+) -> DispatchChunk {
+    let facts = Facts {
+        notification_id: text.notification_id,
+        link: text.link,
+        expires_at: text.expires_at,
+        icon_url: text.icon_url,
+        default_locale: text.default_locale,
+    };
+    let variants = Variants::of(text.notification, &facts);
+    let templates: Vec<Option<Template>> =
+        variants.locales().map(|locale| fitting(text.notification, platform, locale, &facts)).collect();
+    let mut used: Vec<usize> = Vec::new();
+    let targets = members.iter().map(|m| target(m, &variants, &templates, &mut used)).collect();
+    let delivery = carillon_payload::delivery(text.notification, platform, &facts);
+    DispatchChunk {
+        run_id: id.run.0.as_bytes().to_vec(),
+        chunk: id.number,
+        copy,
+        notification_id: text.notification_id.0.as_bytes().to_vec(),
+        tenant: text.tenant.to_owned(),
+        app: text.notification.draft().app.clone(),
+        credential: text.credentials.iter().find(|(p, _)| *p == platform).map(|(_, c)| c.clone()),
+        released_at_ms: text.released_at.as_millisecond(),
+        expires_at_ms: text.expires_at.as_millisecond(),
+        grant,
+        delivery: Some(Delivery {
+            shown: delivery.shown,
+            high_priority: delivery.priority == Priority::High,
+            collapse_id: delivery.collapse_id,
+            collapse_chosen: delivery.collapse_chosen,
+            interruption_level: delivery.interruption_level.map(|l| l.as_str().to_owned()).unwrap_or_default(),
+        }),
+        variants: used.iter().filter_map(|v| templates[*v].as_ref()).map(variant).collect(),
+        targets,
+        link: u32::from(text.link),
+    }
+}
+
+fn fitting(n: &Notification, platform: Platform, locale: Option<&str>, facts: &Facts<'_>) -> Option<Template> {
+    let template = carillon_payload::render(n, platform, locale, facts).ok()?;
+    (template.most_bytes() <= carillon_payload::limit(platform)).then_some(template)
+}
+
+fn target(member: &Member<'_>, variants: &Variants, templates: &[Option<Template>], used: &mut Vec<usize>) -> Target {
+    let closed = |reason: Reason| Target {
+        position: u32::from(member.position),
+        suppressed: reason as u32,
+        ..Default::default()
+    };
+    let Some(device) = member.device else { return closed(Reason::TokenMoved) };
+    if device.state != carillon_domain::device::DeviceState::Active {
+        return closed(match device.state {
+            carillon_domain::device::DeviceState::Invalid => Reason::TokenInvalid,
+            _ => Reason::Inactive,
+        });
+    }
+    let index = variants.index(device.locale.as_deref());
+    if templates.get(index).is_none_or(Option::is_none) {
+        return closed(Reason::PayloadTooLarge);
+    }
+    let slot = used.iter().position(|v| *v == index);
+    let variant = slot.unwrap_or_else(|| {
+        if used.len() < limits::CHUNK_VARIANTS {
+            used.push(index);
+            used.len() - 1
+        } else {
+            // More languages than a chunk carries: the first one, which every notification has.
+            0
+        }
+    });
+    Target {
+        position: u32::from(member.position),
+        device: device.device.clone(),
+        generation: device.generation,
+        token: device.token.clone(),
+        p256dh: device.p256dh.clone(),
+        auth: device.auth.clone(),
+        environment: device.environment as u32,
+        variant: variant as u32,
+        suppressed: 0,
+        is_installation: device.is_installation,
+    }
+}
+
+fn variant(template: &Template) -> Variant {
+    let what = |s: Splice| match s {
+        Splice::Token => What::Token,
+        Splice::Device => What::Device,
+        Splice::Reference => What::Reference,
+        Splice::TtlSeconds => What::TtlSeconds,
+    };
+    Variant {
+        body: template.bytes().clone(),
+        splices: template
+            .splices()
+            .iter()
+            .map(|(offset, s)| WireSplice { offset: *offset, what: what(*s) as i32 })
+            .collect(),
+    }
+}
+
+/// Puts chunks into messages: small ones travel together, at most 64 recipients a message, each platform and lane by itself.
+pub(crate) fn messages(lane: Lane, chunks: Vec<(Platform, DispatchChunk)>, now: Timestamp) -> Vec<Outgoing> {
+    let headers = carillon_telemetry::inject();
+    let mut out = Vec::new();
+    for platform in Platform::ALL {
+        let mut waiting: Vec<DispatchChunk> = Vec::new();
+        let mut recipients = 0;
+        let mut send = |chunks: Vec<DispatchChunk>| {
+            let Some(first) = chunks.first() else { return };
+            let run = uuid::Uuid::from_slice(&first.run_id).unwrap_or_default();
+            let id = format!("{run}:{}:{}", first.chunk, first.copy);
+            let event = DispatchChunks { chunks, published_at_ms: now.as_millisecond() };
+            let message = Outgoing::to(topology::chunks(*platform, lane), &event).with_id(id);
+            out.push(headers.iter().fold(message, |m, (name, value)| m.with_header(name, value)));
+        };
+        for (_, chunk) in chunks.iter().filter(|(p, _)| p == platform) {
+            let count = chunk.targets.len();
+            if recipients + count > limits::PREGRANTED_RECIPIENTS {
+                send(std::mem::take(&mut waiting));
+                recipients = 0;
+            }
+            recipients += count;
+            waiting.push(chunk.clone());
+        }
+        send(waiting);
+    }
+    out
+}

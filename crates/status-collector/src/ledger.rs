@@ -1,0 +1,228 @@
+//! Claim and Report, as dispatchers call them.
+
+use crate::claimers::Claimers;
+use crate::group::{Group, Waiting, work};
+use carillon_domain::ids::{ChunkId, RunId};
+use carillon_runtime::Scope;
+use carillon_store::{ChunkReport, Continue, Error, Granted, Store};
+use carillon_wire::internal::ledger_server::Ledger as LedgerRpc;
+use carillon_wire::internal::{
+    ClaimAnswer, ClaimRequest, ClaimResponse, Grant, ReportAnswer, ReportRequest, ReportResponse,
+};
+use carillon_wire::outcome_from_wire;
+use jiff::Timestamp;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+/// Calls that share one transaction.
+const GROUP: usize = 64;
+/// Chunks in one call.
+const CHUNKS: usize = 256;
+/// Runs that wait to be looked at for being finished; more are found by the segmenter's housekeeping.
+const CLOSING: usize = 10_000;
+
+type Claims = (Vec<Option<Granted>>, Timestamp);
+type Reports = (Vec<Continue>, Timestamp);
+
+/// The ledger's door.
+pub(crate) struct Ledger {
+    claims: Group<Vec<ChunkId>, Claims>,
+    reports: Group<Vec<ChunkReport>, Reports>,
+    claimers: Claimers,
+}
+
+impl Ledger {
+    /// Starts the two writers and returns the door to them.
+    pub(crate) fn start(store: Store, slot: i16, scope: &Scope) -> Self {
+        let cut_off = Arc::new(CutOff::new());
+        let (claims, claim_queue) = Group::new();
+        let (reports, report_queue) = Group::new();
+        let (closed, closed_queue) = mpsc::channel(CLOSING);
+
+        let (s, c) = (store.clone(), Arc::clone(&cut_off));
+        let stop = scope.stopping();
+        scope.spawn("claims", async move {
+            work(claim_queue, GROUP, stop, |group| commit_claims(&s, &c, group)).await;
+            Ok::<_, Infallible>(())
+        });
+        let (s, stop) = (store.clone(), scope.stopping());
+        scope.spawn("reports", async move {
+            work(report_queue, GROUP, stop, |group| commit_reports(&s, slot, &cut_off, &closed, group)).await;
+            Ok::<_, Infallible>(())
+        });
+        scope.spawn("finished runs", async move {
+            finish(store, closed_queue).await;
+            Ok::<_, Infallible>(())
+        });
+        Self { claims, reports, claimers: Claimers::default() }
+    }
+}
+
+/// Remembers since when the ledger can be reached. For one lease after it was cut off (its own start, its database's) it grants no chunk whose lease
+/// ran out meanwhile: the holder may have sent, and must be heard first.
+struct CutOff {
+    started: Instant,
+    until_ms: AtomicU64,
+}
+
+impl CutOff {
+    fn new() -> Self {
+        let lease = carillon_store::LEASE.as_millis() as u64;
+        Self { started: Instant::now(), until_ms: AtomicU64::new(lease) }
+    }
+
+    fn holds(&self) -> bool {
+        (self.started.elapsed().as_millis() as u64) < self.until_ms.load(Ordering::Relaxed)
+    }
+
+    fn failed(&self) {
+        let now = self.started.elapsed() + carillon_store::LEASE;
+        self.until_ms.store(now.as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+async fn commit_claims(store: &Store, cut_off: &CutOff, group: Vec<Waiting<Vec<ChunkId>, Claims>>) {
+    let ids: Vec<ChunkId> = group.iter().flat_map(|w| w.question.iter().copied()).collect();
+    // Two callers asking for one chunk in one group: the first is granted, the second finds it leased.
+    let mut unique = ids.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    let leases: Vec<i64> = unique.iter().map(|_| fresh_lease()).collect();
+    match store.claim(&unique, &leases, cut_off.holds()).await {
+        Ok((answers, now)) => {
+            let mut granted: Vec<(ChunkId, Option<Granted>)> = unique.into_iter().zip(answers).collect();
+            for waiting in group {
+                let answers = waiting
+                    .question
+                    .iter()
+                    .map(|id| granted.iter_mut().find(|(g, _)| g == id).and_then(|(_, answer)| answer.take()))
+                    .collect();
+                let _ = waiting.answer.send(Ok((answers, now)));
+            }
+        }
+        Err(error) => {
+            cut_off.failed();
+            for waiting in group {
+                let _ = waiting.answer.send(Err(status_of(&error)));
+            }
+        }
+    }
+}
+
+async fn commit_reports(
+    store: &Store,
+    slot: i16,
+    cut_off: &CutOff,
+    closed: &mpsc::Sender<RunId>,
+    group: Vec<Waiting<Vec<ChunkReport>, Reports>>,
+) {
+    let all: Vec<ChunkReport> = group.iter().flat_map(|w| w.question.iter().cloned()).collect();
+    match store.report(&all, slot).await {
+        Ok(reported) => {
+            for run in reported.closed_runs {
+                // A full queue is no loss: the housekeeping finds what is not marked as finished here.
+                let _ = closed.try_send(run);
+            }
+            let now = reported.now.unwrap_or(Timestamp::UNIX_EPOCH);
+            for waiting in group {
+                let words = waiting
+                    .question
+                    .iter()
+                    .map(|r| {
+                        let holder = reported.answers.iter().filter(|(id, _)| *id == r.chunk).map(|(_, word)| *word);
+                        holder.fold(Continue::Stop, |kept, word| if kept == Continue::Stop { word } else { kept })
+                    })
+                    .collect();
+                let _ = waiting.answer.send(Ok((words, now)));
+            }
+        }
+        Err(error) => {
+            cut_off.failed();
+            for waiting in group {
+                let _ = waiting.answer.send(Err(status_of(&error)));
+            }
+        }
+    }
+}
+
+/// Marks runs as finished after the commit that closed one of their chunks.
+async fn finish(store: Store, mut closed: mpsc::Receiver<RunId>) {
+    let mut runs = Vec::new();
+    while closed.recv_many(&mut runs, 500).await > 0 {
+        runs.sort_unstable();
+        runs.dedup();
+        if let Err(error) = store.finish_runs(&runs).await {
+            tracing::debug!(%error, runs = runs.len(), "runs are left to the housekeeping to be marked as finished");
+        }
+        runs.clear();
+    }
+}
+
+fn fresh_lease() -> i64 {
+    (Uuid::new_v4().as_u128() as u64 >> 1) as i64
+}
+
+fn status_of(error: &Error) -> Status {
+    if error.is_unavailable() {
+        Status::unavailable(error.to_string())
+    } else {
+        tracing::error!(%error, "the ledger's statement was refused");
+        Status::internal(error.to_string())
+    }
+}
+
+fn chunk_id(run: &[u8], number: u32) -> Result<ChunkId, Status> {
+    let run = Uuid::from_slice(run).map_err(|_| Status::invalid_argument("run_id must be a UUID of 16 bytes"))?;
+    Ok(ChunkId { run: RunId(run), number })
+}
+
+fn check_size(chunks: usize) -> Result<(), Status> {
+    if chunks > CHUNKS { Err(Status::invalid_argument(format!("at most {CHUNKS} chunks a call"))) } else { Ok(()) }
+}
+
+#[tonic::async_trait]
+impl LedgerRpc for Ledger {
+    async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<ClaimResponse>, Status> {
+        let request = request.into_inner();
+        check_size(request.chunks.len())?;
+        let claimers = self.claimers.heard(&request.platform, &request.claimer, Instant::now());
+        let ids = request.chunks.iter().map(|c| chunk_id(&c.run_id, c.chunk)).collect::<Result<Vec<_>, _>>()?;
+        let (granted, now) = self.claims.ask(ids).await?;
+        let grant = |g: Granted| Grant {
+            lease: g.lease as u64,
+            lease_ms: carillon_store::LEASE.as_millis() as u32,
+            positions: g.positions.iter().map(|(p, _)| u32::from(*p)).collect(),
+            attempts: g.positions.iter().map(|(_, a)| u32::from(*a)).collect(),
+        };
+        let answers = granted.into_iter().map(|g| ClaimAnswer { grant: g.map(grant) }).collect();
+        Ok(Response::new(ClaimResponse { answers, now_ms: now.as_millisecond(), claimers }))
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
+        let request = request.into_inner();
+        check_size(request.chunks.len())?;
+        self.claimers.heard(&request.platform, &request.claimer, Instant::now());
+        let mut reports = Vec::with_capacity(request.chunks.len());
+        for chunk in &request.chunks {
+            let outcomes = chunk.outcomes.iter().map(outcome_from_wire).collect::<Option<Vec<_>>>();
+            reports.push(ChunkReport {
+                chunk: chunk_id(&chunk.run_id, chunk.chunk)?,
+                lease: chunk.lease as i64,
+                outcomes: outcomes.ok_or_else(|| Status::invalid_argument("an outcome that is not known"))?,
+                release: chunk.release,
+            });
+        }
+        let (words, now) = self.reports.ask(reports).await?;
+        let lease_ms = |word: Continue| match word {
+            Continue::Go(lease) => lease.as_millis() as u32,
+            Continue::Stop => 0,
+        };
+        let answers = words.into_iter().map(|w| ReportAnswer { lease_ms: lease_ms(w) }).collect();
+        Ok(Response::new(ReportResponse { answers, now_ms: now.as_millisecond() }))
+    }
+}
