@@ -1,7 +1,7 @@
 //! What the pool says and does when the peer fails.
 
 use crate::gateway::{Act, CANCEL, Gateway, OK, REFUSED_STREAM, Seen};
-use crate::{PATIENCE, config, eventually, pool, post};
+use crate::{PATIENCE, closed_port, config, eventually, pool, post};
 use carillon_egress::{ConnectError, NotSent, PoolConfig, Request, RequestError, Stage, Unknown};
 use futures::future::join_all;
 use http::HeaderMap;
@@ -107,7 +107,7 @@ async fn no_answer_in_time_leaves_unknown_whether_it_was_taken_and_cancels_the_s
 #[tokio::test]
 async fn a_path_that_falls_silent_is_noticed_and_replaced() {
     let gateway = Gateway::start(10, |_| Act::Answer(OK, vec![])).await;
-    let (interval, patience) = (Duration::from_millis(30), Duration::from_millis(60));
+    let (interval, patience) = (Duration::from_millis(30), Duration::from_secs(1));
     let pool = pool(&gateway, PoolConfig { ping_interval: interval, ping_timeout: patience, ..config() });
     post(&pool, "before").await.unwrap();
     gateway.fall_silent();
@@ -163,14 +163,14 @@ async fn an_idle_connection_that_answers_pings_stays() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_reported_and_used_again_when_it_is_back() {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (socket, address) = closed_port();
     let origin = format!("http://{address}").parse().unwrap();
     let pool = carillon_egress::Http2Pool::new(origin, config(), crate::certificates::trust()).unwrap();
     let down = timeout(PATIENCE, post(&pool, "x")).await.expect("long before its deadline").unwrap_err();
     assert!(matches!(down, RequestError::Connect(ConnectError::Tcp(_))), "{down}");
     assert!(down.is_surely_unsent());
     assert!(pool.stats().connect_failures >= 3, "short hiccups are ridden out");
-    let _gateway = Gateway::start_at(address).await;
+    let _gateway = Gateway::open(socket);
     let back = timeout(PATIENCE, async {
         loop {
             match post(&pool, "y").await {
@@ -184,13 +184,13 @@ async fn a_server_that_is_down_is_reported_and_used_again_when_it_is_back() {
 
 #[tokio::test]
 async fn a_hiccup_of_the_gateway_is_ridden_out() {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (socket, address) = closed_port();
     let origin = format!("http://{address}").parse().unwrap();
     let patient = PoolConfig { backoff_first: Duration::from_millis(100), backoff_ceiling: PATIENCE, ..config() };
     let pool = carillon_egress::Http2Pool::new(origin, patient, crate::certificates::trust()).unwrap();
     let starting = async {
         eventually("the first connect failed", || pool.stats().connect_failures == 1).await;
-        Gateway::start_at(address).await
+        Gateway::open(socket)
     };
     let (answer, _gateway) = tokio::join!(post(&pool, "x"), starting);
     assert_eq!(answer.unwrap().status, 200);

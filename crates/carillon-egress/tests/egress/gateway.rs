@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -92,25 +92,34 @@ impl Drop for Gateway {
 impl Gateway {
     /// In clear, with prior knowledge.
     pub(crate) async fn start(max_streams: u32, script: impl Fn(&Arrival) -> Act + Send + Sync + 'static) -> Self {
-        Self::listen("127.0.0.1:0", max_streams, None, Arc::new(script)).await
+        Self::listen(max_streams, None, Arc::new(script)).await
     }
 
     /// As `localhost`, over TLS.
     pub(crate) async fn start_tls(max_streams: u32, script: impl Fn(&Arrival) -> Act + Send + Sync + 'static) -> Self {
         let tls = certificates::authority().server("localhost", &[b"h2"], false);
-        Self::listen("127.0.0.1:0", max_streams, Some(tls), Arc::new(script)).await
+        Self::listen(max_streams, Some(tls), Arc::new(script)).await
     }
 
     pub(crate) async fn start_with(tls: Arc<rustls::ServerConfig>) -> Self {
-        Self::listen("127.0.0.1:0", 100, Some(tls), Arc::new(|_: &Arrival| Act::Answer(OK, vec![]))).await
+        Self::listen(100, Some(tls), Arc::new(|_: &Arrival| Act::Answer(OK, vec![]))).await
     }
 
-    pub(crate) async fn start_at(address: SocketAddr) -> Self {
-        Self::listen(&address.to_string(), 100, None, Arc::new(|_: &Arrival| Act::Answer(OK, vec![]))).await
+    /// On a port that refused connections so far.
+    pub(crate) fn open(socket: TcpSocket) -> Self {
+        Self::serve(socket.listen(64).unwrap(), 100, None, Arc::new(|_: &Arrival| Act::Answer(OK, vec![])))
     }
 
-    async fn listen(at: &str, max_streams: u32, tls: Option<Arc<rustls::ServerConfig>>, script: Arc<Script>) -> Self {
-        let listener = TcpListener::bind(at).await.unwrap();
+    async fn listen(max_streams: u32, tls: Option<Arc<rustls::ServerConfig>>, script: Arc<Script>) -> Self {
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), max_streams, tls, script)
+    }
+
+    fn serve(
+        listener: TcpListener,
+        max_streams: u32,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        script: Arc<Script>,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let (seen, commands) = (Arc::new(Seen::default()), Arc::<Mutex<HashMap<_, _>>>::default());
         let has_tls = tls.is_some();

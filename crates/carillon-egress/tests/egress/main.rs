@@ -16,7 +16,9 @@ use bytes::Bytes;
 use carillon_egress::{Http2Pool, PoolConfig, Request, RequestError, Response};
 use http::HeaderMap;
 use http::uri::PathAndQuery;
+use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::net::TcpSocket;
 
 /// Longer than anything here should take, and shorter than what ends a connection that is stuck while it drains.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +41,14 @@ fn pool(gateway: &gateway::Gateway, config: PoolConfig) -> Http2Pool {
 async fn post(pool: &Http2Pool, body: &str) -> Result<Response, RequestError> {
     let (path, headers) = (PathAndQuery::from_static("/3/device/00"), HeaderMap::new());
     pool.request(Request::post(&path, &headers, Bytes::copy_from_slice(body.as_bytes()))).await
+}
+
+/// A port of our own that refuses connections, until its socket listens.
+fn closed_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// Waits until `holds`, and fails loudly if it never does.

@@ -119,7 +119,7 @@ async fn a_refused_stream_was_surely_not_taken() {
 
 #[tokio::test]
 async fn what_fails_before_the_request_says_where() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_socket, closed) = crate::closed_port();
     let client = client(HttpConfig { connect_timeout: Duration::from_secs(3), ..HttpConfig::default() });
     let refused = hello(&client, &format!("http://{closed}/x")).await;
     assert!(matches!(refused, Err(RequestError::Connect(ConnectError::Tcp(_)))), "{refused:?}");
