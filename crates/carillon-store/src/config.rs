@@ -34,6 +34,16 @@ fn default_statement_ms() -> u64 {
 }
 
 impl Config {
+    /// The defaults around a URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: SecretString::from(url.into()),
+            connections: default_connections(),
+            wait_ms: default_wait_ms(),
+            statement_ms: default_statement_ms(),
+        }
+    }
+
     /// The wait for a connection.
     pub(crate) fn wait(&self) -> Duration {
         Duration::from_millis(self.wait_ms)
