@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::apns::IssuedCertificate;
 use crate::conditions::Conditions;
 use crate::controls::Controls;
 use crate::ledger::Query;
@@ -55,6 +56,7 @@ pub(crate) fn router(controls: Controls) -> Router {
         .route("/known_tokens_only", put(require_known_tokens))
         .route("/apns/keys", post(register_apns_key))
         .route("/apns/keys/{team_id}/{key_id}", delete(revoke_apns_key))
+        .route("/apns/certificates", post(issue_apns_certificate).delete(revoke_apns_certificates))
         .route("/apns/tokens", post(declare_apns_tokens))
         .route("/fcm/projects", post(create_fcm_project))
         .route("/fcm/projects/{project_id}", delete(remove_fcm_project))
@@ -207,6 +209,18 @@ async fn register_apns_key(State(controls): State<Controls>, body: Bytes) -> Ans
 
 async fn revoke_apns_key(State(controls): State<Controls>, Path((team_id, key_id)): Path<(String, String)>) -> Answer {
     found(controls.revoke_apns_key(&team_id, &key_id))
+}
+
+async fn issue_apns_certificate(
+    State(controls): State<Controls>,
+    body: Bytes,
+) -> Result<Json<IssuedCertificate>, Refusal> {
+    Ok(Json(controls.issue_apns_certificate(read(&body)?)?))
+}
+
+async fn revoke_apns_certificates(State(controls): State<Controls>) -> Answer {
+    controls.revoke_apns_certificates();
+    done()
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Error;
-use crate::apns::{self, ApnsKey, ApnsToken};
+use crate::apns::{self, ApnsCertificate, ApnsKey, ApnsToken, IssuedCertificate};
 use crate::conditions::Conditions;
 use crate::fcm::{FcmProject, FcmTokens};
 use crate::ledger::Ledger;
@@ -140,6 +140,18 @@ impl Controls {
     /// Revokes an APNs token key; whether there was one.
     pub fn revoke_apns_key(&self, team_id: &str, key_id: &str) -> bool {
         self.state.apns.revoke(team_id, key_id)
+    }
+
+    /// Issues a client certificate with which pushes need no provider token.
+    pub fn issue_apns_certificate(&self, wanted: ApnsCertificate) -> Result<IssuedCertificate, Error> {
+        let (der, certificate, private_key) = self.state.authority.issue()?;
+        self.state.apns.register_certificate(der, wanted)?;
+        Ok(IssuedCertificate { certificate, private_key })
+    }
+
+    /// Revokes every APNs client certificate that was issued, also on open connections.
+    pub fn revoke_apns_certificates(&self) {
+        self.state.apns.revoke_certificates();
     }
 
     /// Makes APNs device tokens known.

@@ -83,7 +83,11 @@ pub(crate) fn check_webpush(body: &Value) -> Vec<String> {
     for name in body.keys().filter(|name| !known.contains(&name.as_str())) {
         found.push(format!("unknown field {}", clip(name)));
     }
-    for name in ["title", "body", "icon", "badge", "tag"] {
+    // The Notifications API has a picture there, the contract also the number on the app's icon.
+    if body.get("badge").is_some_and(|badge| !badge.is_string() && !badge.is_u64()) {
+        found.push("badge is neither a string nor a number".to_owned());
+    }
+    for name in ["title", "body", "icon", "tag"] {
         if body.get(name).is_some_and(|value| !value.is_string()) {
             found.push(format!("{name} is not a string"));
         }

@@ -64,3 +64,30 @@ impl<'a> Jwt<'a> {
         self.header.alg == "RS256" && key.verify(self.signed, &self.signature).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,200}", parts in proptest::collection::vec("[A-Za-z0-9_-]{0,40}", 0..5)) {
+            let _ = Jwt::parse(&text);
+            let _ = Jwt::parse(&parts.join("."));
+        }
+    }
+
+    #[test]
+    fn three_parts_with_objects_are_a_token() {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let token =
+            format!("{}.{}.{}", part(r#"{"alg":"ES256","kid":"k"}"#), part(r#"{"iat":17.9,"iss":"i"}"#), part("x"));
+        let jwt = Jwt::parse(&token).unwrap();
+        assert_eq!((jwt.header.kid.as_deref(), jwt.text("iss"), jwt.seconds("iat")), (Some("k"), Some("i"), Some(17)));
+        assert!(!jwt.is_signed_es256(&[4; 65]) && !jwt.is_signed_rs256(&[]));
+        assert!(Jwt::parse(&token.replace('.', "")).is_none());
+        assert!(Jwt::parse(&format!("{}.{}.", part("[]"), part("{}"))).is_none());
+    }
+}

@@ -44,7 +44,7 @@ mod tasks;
 mod tls;
 mod webpush;
 
-pub use apns::{ApnsKey, ApnsToken, Environment};
+pub use apns::{ApnsCertificate, ApnsKey, ApnsToken, Environment, IssuedCertificate};
 pub use conditions::{Conditions, Failure, Throttle};
 pub use config::{Config, Listen};
 pub use controls::{Controls, Urls};

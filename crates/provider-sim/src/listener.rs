@@ -69,7 +69,7 @@ impl Connections {
     }
 
     /// Nothing when connections are refused, also if that began during the handshake.
-    fn enter(self: &Arc<Self>) -> Option<Link> {
+    fn enter(self: &Arc<Self>, certificate: Option<Vec<u8>>) -> Option<Link> {
         let (sender, wishes) = watch::channel(Wish::Carry);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if self.refusing.load(Ordering::Relaxed) {
@@ -77,18 +77,29 @@ impl Connections {
         }
         let id = self.number.fetch_add(1, Ordering::Relaxed);
         open.insert(id, sender.clone());
-        Some(Link { wishes, handle: Handle { sender }, _place: Place { id, connections: Arc::clone(self) } })
+        Some(Link {
+            certificate,
+            wishes,
+            handle: Handle { sender },
+            _place: Place { id, connections: Arc::clone(self) },
+        })
     }
 }
 
 /// One connection's ear, held by the task that serves it.
 pub(crate) struct Link {
+    certificate: Option<Vec<u8>>,
     wishes: watch::Receiver<Wish>,
     handle: Handle,
     _place: Place,
 }
 
 impl Link {
+    /// The client's certificate (DER), which chains to the simulator's own authority.
+    pub(crate) fn certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
+    }
+
     /// The next wish; never resolves when nothing is wanted any more.
     pub(crate) async fn wished(&mut self) -> Wish {
         if self.wishes.changed().await.is_err() {
@@ -160,7 +171,7 @@ async fn carry<S: Serve>(stream: TcpStream, acceptor: Option<TlsAcceptor>, conne
         return;
     }
     let Some(acceptor) = acceptor else {
-        if let Some(link) = connections.enter() {
+        if let Some(link) = connections.enter(None) {
             server.serve(stream, link).await;
         }
         return;
@@ -171,7 +182,8 @@ async fn carry<S: Serve>(stream: TcpStream, acceptor: Option<TlsAcceptor>, conne
         if only_h2 && !server_allows_no_alpn(&acceptor) {
             return;
         }
-        if let Some(link) = connections.enter() {
+        let certificate = wire.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|own| own.to_vec());
+        if let Some(link) = connections.enter(certificate) {
             server.serve(wire, link).await;
         }
     }

@@ -77,7 +77,8 @@ impl Sim {
         }
         let h2 = authority.server(&[b"h2"])?;
         let both = authority.server(&[b"h2", b"http/1.1"])?;
-        let state = Arc::new(State::new(&config, authority.client(config.report_ca.as_deref())?));
+        let ca_pem: Arc<str> = authority.pem().into();
+        let state = Arc::new(State::new(&config, authority)?);
 
         let tls = |wanted: bool, tls: &Arc<ServerConfig>| wanted.then(|| Arc::clone(tls));
         let control = Bound::new(config.control, None).await?;
@@ -120,7 +121,7 @@ impl Sim {
         let gateway = Http::new(Sms::new(Arc::clone(&state)), USUAL_STREAMS);
         sms.serve(&state, state.connections(Provider::Sms), gateway);
 
-        let controls = Controls { state: Arc::clone(&state), urls: Arc::new(urls), ca_pem: authority.pem().into() };
+        let controls = Controls { state: Arc::clone(&state), urls: Arc::new(urls), ca_pem };
         let router = control::router(controls.clone());
         state.tasks.spawn(async move {
             // It ends with the listener, which nothing closes but the stop.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::Error;
 use crate::apns;
 use crate::clock::Clock;
 use crate::conditions::Weather;
@@ -14,9 +15,11 @@ use crate::reply::Provider;
 use crate::script::Scripts;
 use crate::sms;
 use crate::tasks::Tasks;
+use crate::tls::Authority;
 use crate::webpush;
 
 pub(crate) struct State {
+    pub(crate) authority: Authority,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) ledger: Ledger,
@@ -32,8 +35,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(config: &Config, callbacks: Arc<rustls::ClientConfig>) -> Self {
-        Self {
+    pub(crate) fn new(config: &Config, authority: Authority) -> Result<Self, Error> {
+        let callbacks = authority.client(config.report_ca.as_deref())?;
+        Ok(Self {
+            authority,
             clock: Clock::default(),
             tasks: Tasks::default(),
             ledger: Ledger::new(config.keep_bytes),
@@ -46,7 +51,7 @@ impl State {
             fcm: fcm::Projects::default(),
             webpush: webpush::Subscriptions::default(),
             sms: sms::Gateway::new(config, callbacks),
-        }
+        })
     }
 
     pub(crate) fn weather(&self, provider: Provider) -> &Weather {

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::Error;
@@ -14,6 +17,7 @@ pub(crate) struct Authority {
     root: CertificateDer<'static>,
     leaf: CertificateDer<'static>,
     leaf_key: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
@@ -40,6 +44,7 @@ impl Authority {
             root: root.der().clone(),
             leaf: leaf.der().clone(),
             leaf_key: leaf_key.serialize_der(),
+            issuer,
         })
     }
 
@@ -48,12 +53,30 @@ impl Authority {
         &self.pem
     }
 
-    /// A server side that offers these protocols by ALPN and nothing else.
+    /// A client certificate of this authority: DER, PEM, private key as PEM.
+    pub(crate) fn issue(&self) -> Result<(Vec<u8>, String, String), Error> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, "Apple Push Services: simulated");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok((certificate.der().to_vec(), certificate.pem(), key.serialize_pem()))
+    }
+
+    /// A server side that offers these protocols by ALPN and nothing else. A client may show a certificate of this
+    /// authority.
     pub(crate) fn server(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, Error> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.clone()));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.clone())?;
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![self.leaf.clone()], key)?;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))

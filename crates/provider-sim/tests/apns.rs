@@ -7,7 +7,8 @@ use client::apns::{App, BUNDLE, Connection, KEY, Push, TEAM, TOKEN};
 use client::{DEADLINE, NOTIFICATION, carillon, now};
 use http::Method;
 use provider_sim::{
-    ApnsKey, ApnsToken, Conditions, Config, Environment, Failure, Fate, Provider, Query, Reply, Sim, Throttle,
+    ApnsCertificate, ApnsKey, ApnsToken, Conditions, Config, Environment, Failure, Fate, Listen, Provider, Query,
+    Reply, Sim, Throttle,
 };
 use serde_json::json;
 
@@ -414,4 +415,95 @@ async fn what_a_device_would_not_understand_is_written_down_but_accepted() {
     let record = &sim.ledger().records(&Query { violating: Some(true), ..Query::default() })[0];
     assert_eq!(record.violations, ["unknown field carillon.extra", "aps.mutable-content is not 1"]);
     assert_eq!(sim.ledger().summary().violations, 2);
+}
+
+#[tokio::test]
+async fn one_stream_is_announced_and_enforced_until_a_valid_token_was_seen() {
+    let sim = Sim::start(Config { apns_one_stream_until_valid: true, ..Config::default() }).await.unwrap();
+    let app = App::register(&sim);
+    let connection = Connection::open(&sim.urls().apns, sim.ca_pem()).await;
+    // A refused push does not open the gate. Its answer comes after the settings.
+    let bad = Push::alert("bearer x");
+    assert_eq!(refusal(&connection, bad.clone()).await.0, 403);
+    assert_eq!(connection.most_streams(), 1);
+
+    sim.set_conditions(Provider::Apns, Conditions { delay_ms: 1, ..Conditions::default() }).unwrap();
+    assert_eq!(refusal(&connection, Push::alert(&app.token(0))).await.0, 200);
+    let wider = async {
+        while connection.most_streams() == 1 {
+            assert_eq!(refusal(&connection, Push::alert(&app.token(0))).await.0, 200);
+        }
+    };
+    tokio::time::timeout(DEADLINE, wider).await.unwrap();
+    assert_eq!(connection.most_streams(), 1000);
+    let pushes = (0..50).map(|_| connection.push(Push::alert(&app.token(0))));
+    let replies = futures::future::join_all(pushes).await;
+    assert!(replies.iter().all(|reply| reply.as_ref().is_ok_and(|reply| reply.status == 200)));
+}
+
+#[tokio::test]
+async fn a_second_stream_before_the_first_valid_token_is_refused_unread() {
+    let sim = Sim::start(Config { apns_one_stream_until_valid: true, ..Config::default() }).await.unwrap();
+    let app = App::register(&sim);
+    sim.set_conditions(Provider::Apns, Conditions { paused: true, ..Conditions::default() }).unwrap();
+    let connection = Connection::open(&sim.urls().apns, sim.ca_pem()).await;
+    // Both leave before the client has read any settings.
+    let bad = Push::alert("bearer x");
+    let first = connection.start(bad.clone()).await.unwrap();
+    let second = connection.start(bad).await.unwrap();
+    let error = tokio::time::timeout(DEADLINE, second).await.unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::REFUSED_STREAM));
+    sim.set_conditions(Provider::Apns, Conditions::default()).unwrap();
+    assert_eq!(tokio::time::timeout(DEADLINE, first).await.unwrap().unwrap().status, 403);
+    assert_eq!(sim.ledger().summary().of(Provider::Apns).requests, 1);
+    assert_eq!(refusal(&connection, Push::alert(&app.token(0))).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_certificate_of_one_app_needs_neither_token_nor_topic() {
+    let (sim, ..) = start().await;
+    let issue = |bundle_ids: &[&str], environment| {
+        let bundle_ids = bundle_ids.iter().map(|bundle_id| (*bundle_id).to_owned()).collect();
+        sim.issue_apns_certificate(ApnsCertificate { bundle_ids, environment }).unwrap()
+    };
+    let push = Push::alert("").without("authorization");
+    let one = issue(&[BUNDLE], None);
+    let connection = Connection::open_as(&sim.urls().apns, sim.ca_pem(), &one).await;
+    assert_eq!(refusal(&connection, push.clone().without("apns-topic")).await.0, 200);
+    assert_eq!(refusal(&connection, push.clone()).await.0, 200);
+    let foreign = push.clone().header("apns-topic", "com.example.other");
+    assert_eq!(refusal(&connection, foreign).await, (400, "TopicDisallowed".to_owned()));
+
+    let two = issue(&[BUNDLE, "com.example.other"], Some(Environment::Production));
+    let connection = Connection::open_as(&sim.urls().apns, sim.ca_pem(), &two).await;
+    assert_eq!(refusal(&connection, push.clone()).await.0, 200);
+    assert_eq!(refusal(&connection, push.clone().without("apns-topic")).await, (400, "MissingTopic".to_owned()));
+    let sandbox = Connection::open_as(&sim.urls().apns_sandbox, sim.ca_pem(), &two).await;
+    assert_eq!(refusal(&sandbox, push.clone()).await, (403, "BadCertificateEnvironment".to_owned()));
+
+    sim.revoke_apns_certificates();
+    assert_eq!(refusal(&connection, push.clone()).await, (403, "BadCertificate".to_owned()));
+    let again = Connection::open_as(&sim.urls().apns, sim.ca_pem(), &one).await;
+    assert_eq!(refusal(&again, push).await, (403, "BadCertificate".to_owned()));
+}
+
+#[tokio::test]
+async fn without_tls_http_2_is_spoken_with_prior_knowledge() {
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let sim = Sim::start(Config { apns: Listen::plain(any), ..Config::default() }).await.unwrap();
+    let app = App::register(&sim);
+    assert!(sim.urls().apns.starts_with("http://"));
+    let connection = Connection::open_plain(&sim.urls().apns).await;
+    assert_eq!(refusal(&connection, Push::alert(&app.token(0))).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_body_that_comes_in_pieces_is_put_together() {
+    let (sim, app, connection) = start().await;
+    let push = Push::alert(&app.token(0));
+    let body = push.body.clone();
+    let reply = connection.push_in_pieces(push, 7).await.unwrap();
+    assert_eq!(reply.status, 200);
+    let record = &sim.ledger().records(&Query::default())[0];
+    assert_eq!(record.body, serde_json::from_slice::<serde_json::Value>(&body).unwrap());
 }

@@ -3,19 +3,20 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use h2::Reason as H2Reason;
 use h2::server::SendResponse;
-use h2::{Reason as H2Reason, RecvStream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::identities::{Environment, Standing};
+use super::body::{Body, BodyEnd};
+use super::gate::{Announcing, Gate, Pass};
+use super::identities::{Environment, Key, Standing};
 use super::payload::Payload;
 use super::provider_token::Seen;
 use super::reason::{Reason, encode};
@@ -31,11 +32,11 @@ use crate::state::State;
 
 const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const APNS_UNIQUE_ID: HeaderName = HeaderName::from_static("apns-unique-id");
-/// A larger body is not read to its end.
-const MOST_BODY: usize = 64 << 10;
 /// Flow control windows wide enough that no sender of pushes has to wait for an update.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 24;
+/// Pause before new settings are tried again.
+const ANNOUNCEMENT_RETRY: Duration = Duration::from_millis(2);
 /// An HTTP/2 preface that takes longer is given up.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -60,7 +61,8 @@ struct Head {
 struct Push {
     door: Door,
     handle: Handle,
-    valid: Arc<AtomicBool>,
+    /// The request's place while only one stream is allowed.
+    pass: Option<Pass>,
     head: Head,
     respond: SendResponse<Bytes>,
 }
@@ -72,12 +74,19 @@ impl Serve for Door {
             .max_concurrent_streams(self.max_streams)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
+        let gate = self.one_stream_until_valid.then(Gate::closed);
+        let wire = Announcing::new(wire, gate.clone(), self.max_streams);
         let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, builder.handshake::<_, Bytes>(wire));
         let Ok(Ok(mut connection)) = handshake.await else { return };
-        let mut seen = Seen::default();
-        let valid = Arc::new(AtomicBool::new(!self.one_stream_until_valid));
+        let mut seen = Seen::new(link.certificate().map(|der| self.state.apns.certificate(der)));
+        let mut unannounced = gate.is_some();
         loop {
-            let (request, respond) = tokio::select! {
+            // Any change of settings makes a SETTINGS frame, which is edited on its way out. It has to wait until the
+            // client acknowledged the first one.
+            if unannounced && gate.as_ref().is_some_and(|gate| gate.is_open()) {
+                unannounced = connection.set_initial_window_size(STREAM_WINDOW).is_err();
+            }
+            let (request, mut respond) = tokio::select! {
                 // What is wished comes before a request that came after the wish.
                 biased;
                 wish = link.wished() => match wish {
@@ -88,16 +97,31 @@ impl Serve for Door {
                     }
                     Wish::Drop => return,
                 },
+                () = announcement_due(gate.as_deref()), if unannounced => continue,
                 next = connection.accept() => match next {
                     Some(Ok(next)) => next,
                     Some(Err(_)) | None => return,
                 },
             };
+            let pass = gate.as_ref().map(Gate::enter);
+            if matches!(pass, Some(None)) {
+                respond.send_reset(H2Reason::REFUSED_STREAM);
+                continue;
+            }
             let (parts, body) = request.into_parts();
             let head = self.look_at(parts, &mut seen);
-            let push = Push { door: self.clone(), handle: link.handle(), valid: Arc::clone(&valid), head, respond };
-            push.read(Body { stream: body, read: Read::Nothing }).await;
+            let push = Push { door: self.clone(), handle: link.handle(), pass: pass.flatten(), head, respond };
+            push.read(Body::new(body)).await;
         }
+    }
+}
+
+/// When the gate opens, and from then on every few milliseconds.
+async fn announcement_due(gate: Option<&Gate>) {
+    match gate {
+        Some(gate) if gate.is_open() => tokio::time::sleep(ANNOUNCEMENT_RETRY).await,
+        Some(gate) => gate.opened().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -111,9 +135,10 @@ impl Door {
             .and_then(|()| seen.check(authorization, identities, self.environment, self.state.clock.seconds()));
         let (fingerprint, judged) = match good {
             Ok(good) => {
-                let judged = request::check_headers(&parts.headers, &good.key.bundle_ids);
-                let judged = judged.and_then(|ask| self.check_token(path, &parts.headers, ask));
-                (Arc::clone(&good.fingerprint), judged)
+                let (key, fingerprint) = good.parts();
+                let judged = request::check_headers(&parts.headers, key);
+                let judged = judged.and_then(|ask| self.check_token(path, &parts.headers, key, ask));
+                (fingerprint, judged)
             }
             Err(reason) => {
                 let hash = authorization.map(|value| crate::ledger::fingerprint(value.as_bytes()));
@@ -123,12 +148,13 @@ impl Door {
         Head { uri: parts.uri, headers: parts.headers, fingerprint, judged }
     }
 
-    fn check_token(&self, path: &str, headers: &HeaderMap, ask: Ask) -> Result<Ask, Reason> {
+    fn check_token(&self, path: &str, headers: &HeaderMap, key: &Key, ask: Ask) -> Result<Ask, Reason> {
         let token = request::device_token(path).unwrap_or_default();
         if !request::is_hexadecimal(token) {
             return Err(Reason::BadDeviceToken);
         }
-        let topic = headers.get("apns-topic").and_then(|topic| topic.to_str().ok()).unwrap_or_default();
+        let topic =
+            headers.get("apns-topic").and_then(|topic| topic.to_str().ok()).or(key.only_topic()).unwrap_or_default();
         let bundle_id = topic.strip_suffix(ask.push_type.topic_suffix()).unwrap_or(topic);
         match self.state.apns.standing(&canonical(Provider::Apns, token), bundle_id, self.environment) {
             Standing::Unknown if self.state.known_tokens_only() => Err(Reason::BadDeviceToken),
@@ -183,8 +209,8 @@ impl Push {
         let now_ms = state.clock.millis();
         let encode = |reply: &_| encode(reply, now_ms);
         let decision = decide(state.weather(Provider::Apns), &state.scripts, Provider::Apns, &token, judge, encode);
-        if head.judged.is_ok() {
-            self.valid.store(true, Ordering::Relaxed);
+        if let (Ok(_), Some(pass)) = (head.judged, &self.pass) {
+            pass.gate().open();
         }
         let answer = &decision.answer;
         let mut violations = Vec::new();
@@ -256,66 +282,4 @@ fn fresh_id() -> HeaderValue {
     let mut buffer = Uuid::encode_buffer();
     let text = Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// A request body that is put together as it comes; in one frame it is not copied.
-struct Body {
-    stream: RecvStream,
-    read: Read,
-}
-
-enum Read {
-    Nothing,
-    One(Bytes),
-    Many(BytesMut),
-}
-
-enum BodyEnd {
-    TooLarge,
-    Broken,
-}
-
-impl Body {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, BodyEnd>> {
-        loop {
-            match self.stream.poll_data(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyEnd::Broken)),
-                Poll::Ready(Some(Ok(data))) => {
-                    let _ = self.stream.flow_control().release_capacity(data.len());
-                    if self.push(data) > MOST_BODY {
-                        return Poll::Ready(Err(BodyEnd::TooLarge));
-                    }
-                }
-                Poll::Ready(None) => {
-                    return Poll::Ready(Ok(match std::mem::replace(&mut self.read, Read::Nothing) {
-                        Read::Nothing => Bytes::new(),
-                        Read::One(bytes) => bytes,
-                        Read::Many(bytes) => bytes.freeze(),
-                    }));
-                }
-            }
-        }
-    }
-
-    fn push(&mut self, data: Bytes) -> usize {
-        self.read = match std::mem::replace(&mut self.read, Read::Nothing) {
-            Read::Nothing => Read::One(data),
-            Read::One(first) => {
-                let mut bytes = BytesMut::with_capacity(first.len() + data.len());
-                bytes.extend_from_slice(&first);
-                bytes.extend_from_slice(&data);
-                Read::Many(bytes)
-            }
-            Read::Many(mut bytes) => {
-                bytes.extend_from_slice(&data);
-                Read::Many(bytes)
-            }
-        };
-        match &self.read {
-            Read::Nothing => 0,
-            Read::One(bytes) => bytes.len(),
-            Read::Many(bytes) => bytes.len(),
-        }
-    }
 }

@@ -43,6 +43,26 @@ pub struct ApnsKey {
     pub environment: Option<Environment>,
 }
 
+/// A client certificate to issue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApnsCertificate {
+    /// The apps it may send to; with one, `apns-topic` may be left out.
+    pub bundle_ids: Vec<String>,
+    /// Where it may be used; both when absent.
+    #[serde(default)]
+    pub environment: Option<Environment>,
+}
+
+/// A client certificate that the simulator's own authority signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IssuedCertificate {
+    /// PEM.
+    pub certificate: String,
+    /// PKCS#8, PEM.
+    pub private_key: String,
+}
+
 /// A device token to make known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,11 +77,12 @@ pub struct ApnsToken {
     pub environment: Option<Environment>,
 }
 
-/// A key that is known.
+/// A key or certificate that is known.
 #[derive(Debug)]
 pub(crate) struct Key {
-    /// Uncompressed point.
+    /// Uncompressed point; empty for a certificate.
     pub(crate) point: Vec<u8>,
+    certificate: bool,
     pub(crate) bundle_ids: Vec<String>,
     pub(crate) environment: Option<Environment>,
     revoked: AtomicBool,
@@ -70,6 +91,14 @@ pub(crate) struct Key {
 impl Key {
     pub(crate) fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Relaxed)
+    }
+
+    /// The topic of a push that names none: a certificate for one app stands for it.
+    pub(crate) fn only_topic(&self) -> Option<&str> {
+        match self.bundle_ids.as_slice() {
+            [only] if self.certificate => Some(only),
+            _ => None,
+        }
     }
 }
 
@@ -92,6 +121,8 @@ pub(crate) enum Standing {
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
     keys: RwLock<HashMap<(String, String), Arc<Key>>>,
+    /// By DER.
+    certificates: RwLock<HashMap<Vec<u8>, Arc<Key>>>,
     tokens: RwLock<HashMap<Box<str>, Known>>,
     any_token: AtomicBool,
 }
@@ -115,8 +146,13 @@ impl Identities {
             }
         };
         let name = (key.team_id, key.key_id);
-        let known =
-            Key { point, bundle_ids: key.bundle_ids, environment: key.environment, revoked: AtomicBool::new(false) };
+        let known = Key {
+            point,
+            certificate: false,
+            bundle_ids: key.bundle_ids,
+            environment: key.environment,
+            revoked: AtomicBool::new(false),
+        };
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = keys.insert(name, Arc::new(known)) {
             before.revoked.store(true, Ordering::Relaxed);
@@ -134,6 +170,30 @@ impl Identities {
     pub(crate) fn key(&self, team_id: &str, key_id: &str) -> Option<Arc<Key>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.get(&(team_id.to_owned(), key_id.to_owned())).cloned()
+    }
+
+    /// Makes an issued certificate (DER) known.
+    pub(crate) fn register_certificate(&self, der: Vec<u8>, wanted: ApnsCertificate) -> Result<(), Error> {
+        if wanted.bundle_ids.is_empty() {
+            return Err(Error::refused("bundle_ids must not be empty"));
+        }
+        let ApnsCertificate { bundle_ids, environment } = wanted;
+        let revoked = AtomicBool::new(false);
+        let known = Key { point: Vec::new(), certificate: true, bundle_ids, environment, revoked };
+        self.certificates.write().unwrap_or_else(PoisonError::into_inner).insert(der, Arc::new(known));
+        Ok(())
+    }
+
+    /// What a client certificate stands for, if it is one of those issued and not revoked.
+    pub(crate) fn certificate(&self, der: &[u8]) -> Option<Arc<Key>> {
+        self.certificates.read().unwrap_or_else(PoisonError::into_inner).get(der).cloned()
+    }
+
+    /// Revokes every certificate, also on open connections.
+    pub(crate) fn revoke_certificates(&self) {
+        for (_, key) in self.certificates.write().unwrap_or_else(PoisonError::into_inner).drain() {
+            key.revoked.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Declares device tokens.

@@ -112,9 +112,43 @@ impl<'a> Payload<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
 
     const ALERT: Ask = Ask { push_type: PushType::Alert, pass: false };
+    proptest! {
+        #[test]
+        fn both_ways_of_reading_find_the_same(
+            alert in any::<bool>(),
+            wakes in proptest::option::of(0u8..3),
+            n in proptest::option::of("[a-z]{0,8}"),
+            l in proptest::option::of(-3i64..3),
+            keyed in any::<bool>(),
+        ) {
+            let mut value = json!({"aps": {}, "more": [1, {"aps": 2}]});
+            if alert {
+                value["aps"]["alert"] = json!("x");
+            }
+            if let Some(wakes) = wakes {
+                value["aps"]["content-available"] = json!(wakes);
+            }
+            if keyed {
+                value["carillon"] = json!({"n": n, "l": l});
+            }
+            let text = value.to_string();
+            let (fast, slow) = (Payload::read(text.as_bytes()), Payload::of_value(&value));
+            prop_assert_eq!(fast.identity, slow.identity);
+            prop_assert_eq!(fast.aps.map(|aps| (aps.shows, aps.wakes)), slow.aps.map(|aps| (aps.shows, aps.wakes)));
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Payload::read(&bytes).check(ALERT, bytes.len());
+        }
+    }
+
     const BACKGROUND: Ask = Ask { push_type: PushType::Background, pass: false };
 
     fn check(text: &str, ask: Ask) -> Result<(), Reason> {

@@ -24,6 +24,24 @@ pub(crate) struct Seen {
     tokens: Vec<Good>,
     /// Team and key of the first push on this connection.
     bound: Option<(String, String)>,
+    /// The connection has a client certificate: what it stands for, or nothing if it is not known.
+    certificate: Option<Option<Arc<Key>>>,
+}
+
+/// On what ground a push is taken.
+pub(crate) enum Ground<'a> {
+    Token(&'a Good),
+    Certificate(Arc<Key>),
+}
+
+impl Ground<'_> {
+    /// What it allows, and what the ledger shows of it.
+    pub(crate) fn parts(&self) -> (&Key, Arc<str>) {
+        match self {
+            Self::Token(good) => (&good.key, Arc::clone(&good.fingerprint)),
+            Self::Certificate(key) => (key, Arc::from("")),
+        }
+    }
 }
 
 /// A token whose signature was checked.
@@ -31,21 +49,36 @@ pub(crate) struct Seen {
 pub(crate) struct Good {
     value: HeaderValue,
     issued_at: i64,
-    pub(crate) key: Arc<Key>,
+    key: Arc<Key>,
     /// What the ledger shows instead of it.
-    pub(crate) fingerprint: Arc<str>,
+    fingerprint: Arc<str>,
 }
 
 impl Seen {
-    /// Checks the `authorization` header of a request that came at `now` (seconds since 1970).
+    /// For a connection with this client certificate, if any.
+    pub(crate) fn new(certificate: Option<Option<Arc<Key>>>) -> Self {
+        Self { certificate, ..Self::default() }
+    }
+
+    /// Checks the `authorization` header of a request that came at `now` (seconds since 1970); without one, the
+    /// connection's certificate.
     pub(crate) fn check(
         &mut self,
         value: Option<&HeaderValue>,
         identities: &Identities,
         environment: Environment,
         now: i64,
-    ) -> Result<&Good, Reason> {
-        let value = value.ok_or(Reason::MissingProviderToken)?;
+    ) -> Result<Ground<'_>, Reason> {
+        let value = match (value, &self.certificate) {
+            (Some(value), _) => value,
+            (None, None) => return Err(Reason::MissingProviderToken),
+            (None, Some(None)) => return Err(Reason::BadCertificate),
+            (None, Some(Some(key))) if key.is_revoked() => return Err(Reason::BadCertificate),
+            (None, Some(Some(key))) if key.environment.is_some_and(|own| own != environment) => {
+                return Err(Reason::BadCertificateEnvironment);
+            }
+            (None, Some(Some(key))) => return Ok(Ground::Certificate(Arc::clone(key))),
+        };
         let place = match self.tokens.iter().position(|good| good.value == value) {
             Some(place) => place,
             None => self.verify(value, identities, environment, now)?,
@@ -57,7 +90,7 @@ impl Seen {
         if now - good.issued_at > LIFETIME {
             return Err(Reason::ExpiredProviderToken);
         }
-        Ok(good)
+        Ok(Ground::Token(good))
     }
 
     fn verify(

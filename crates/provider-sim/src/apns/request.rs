@@ -3,6 +3,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::identities::Key;
 use super::reason::Reason;
 
 /// Most bytes of `apns-collapse-id`.
@@ -104,14 +105,16 @@ pub(crate) fn check_single(headers: &HeaderMap) -> Result<(), Reason> {
 }
 
 /// Everything that the headers can get wrong, the provider token apart.
-pub(crate) fn check_headers(headers: &HeaderMap, bundle_ids: &[String]) -> Result<Ask, Reason> {
+pub(crate) fn check_headers(headers: &HeaderMap, key: &Key) -> Result<Ask, Reason> {
     if let Some(id) = headers.get("apns-id")
         && !is_canonical_uuid(id)
     {
         return Err(Reason::BadMessageId);
     }
-    let topic = headers.get("apns-topic").ok_or(Reason::MissingTopic)?;
-    let topic = topic.to_str().map_err(|_| Reason::BadTopic)?;
+    let topic = match headers.get("apns-topic") {
+        Some(topic) => topic.to_str().map_err(|_| Reason::BadTopic)?,
+        None => key.only_topic().ok_or(Reason::MissingTopic)?,
+    };
     if topic.is_empty() {
         return Err(Reason::MissingTopic);
     }
@@ -120,7 +123,7 @@ pub(crate) fn check_headers(headers: &HeaderMap, bundle_ids: &[String]) -> Resul
     }
     let push_type = headers.get("apns-push-type").and_then(|value| value.to_str().ok());
     let push_type = push_type.and_then(PushType::from_header).ok_or(Reason::InvalidPushType)?;
-    check_topic(topic, push_type, bundle_ids)?;
+    check_topic(topic, push_type, &key.bundle_ids)?;
     check_priority(headers.get("apns-priority"), push_type)?;
     if let Some(expiration) = headers.get("apns-expiration")
         && !is_decimal(expiration)

@@ -173,6 +173,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn every_written_duration_is_read_back(seconds in 0u64..10_000_000, millis in 0u64..1000) {
+            proptest::prop_assert_eq!(duration(&format!("{seconds}.{millis:03}s")), Some(seconds * 1000 + millis));
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,20}") {
+            let _ = duration(&text);
+        }
+    }
+
     #[test]
     fn both_spellings_of_a_name_are_one_field() {
         assert_eq!(camel("android_v2"), "androidV2");

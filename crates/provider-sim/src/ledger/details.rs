@@ -89,3 +89,37 @@ fn readable(body: &[u8]) -> Value {
     }
     serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_comes_out_again_with_the_credential_replaced() {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("bearer secret"));
+        headers.append("x", HeaderValue::from_static("a:b"));
+        headers.append("x", HeaderValue::from_static("c"));
+        let mut details = Details::new(10_000);
+        details.push(7, Details::encode(&headers, "sha256:0", b"{\"a\":1}"));
+        let (named, body) = details.decode(7);
+        assert_eq!((named["authorization"].as_str(), named["x"].as_str()), ("sha256:0", "a:b, c"));
+        assert_eq!(body, json!({"a": 1}));
+        assert_eq!(details.decode(6).1, Value::Null);
+        assert_eq!(details.decode(8).1, Value::Null);
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let mut details = Details::new(30);
+        for seq in 1..=5 {
+            details.push(seq, Details::encode(&HeaderMap::new(), "", b"\"12345678\""));
+        }
+        assert_eq!(details.dropped(), 3);
+        assert_eq!(details.decode(3).1, Value::Null);
+        assert_eq!(details.decode(4).1, json!("12345678"));
+    }
+}

@@ -109,6 +109,16 @@ mod tests {
 
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_the_reader_panic(body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let (_, secret, public, auth) = example();
+            if let Ok(coded) = parse(&body) {
+                let _ = coded.decrypt(&secret, &public, &auth);
+            }
+        }
+    }
+
     fn bytes(text: &str) -> Vec<u8> {
         URL_SAFE_NO_PAD.decode(text).unwrap()
     }

@@ -5,10 +5,11 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use http::{Method, Request, Uri};
-use provider_sim::{ApnsKey, Sim};
+use provider_sim::{ApnsKey, IssuedCertificate, Sim};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{DEADLINE, Reply, Signer, authority, carillon, jwt, now, tls};
+use super::{DEADLINE, Reply, Signer, authority, carillon, jwt, now, tls, tls_as};
 
 pub const TOKEN: &str = "00aa11bb22cc33dd44ee55ff66778899";
 pub const TEAM: &str = "TEAM000001";
@@ -124,11 +125,29 @@ pub struct Connection {
 
 impl Connection {
     pub async fn open(url: &str, ca_pem: &str) -> Self {
-        let stream = tls(url, ca_pem, &["h2"]).await.unwrap();
-        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        Self::over(tls(url, ca_pem, &["h2"]).await.unwrap(), url).await
+    }
+
+    /// With a client certificate.
+    pub async fn open_as(url: &str, ca_pem: &str, issued: &IssuedCertificate) -> Self {
+        let own = Some((issued.certificate.as_str(), issued.private_key.as_str()));
+        Self::over(tls_as(url, ca_pem, &["h2"], own).await.unwrap(), url).await
+    }
+
+    pub async fn open_plain(url: &str) -> Self {
+        Self::over(tokio::net::TcpStream::connect(authority(url)).await.unwrap(), url).await
+    }
+
+    async fn over<W: AsyncRead + AsyncWrite + Unpin + Send + 'static>(wire: W, url: &str) -> Self {
+        let (sender, connection) = h2::client::handshake(wire).await.unwrap();
         let closed = tokio::spawn(connection);
         let closed = std::sync::Arc::new(tokio::sync::Mutex::new(closed));
         Self { sender, authority: authority(url), closed }
+    }
+
+    /// Streams that the server allows at present.
+    pub fn most_streams(&self) -> usize {
+        self.sender.current_max_send_streams()
     }
 
     pub async fn push(&self, push: Push) -> Result<Reply, h2::Error> {
@@ -136,27 +155,46 @@ impl Connection {
         tokio::time::timeout(DEADLINE, answer).await.expect("an answer in time")
     }
 
-    /// Sends and hands back what the answer can be waited for with.
-    pub async fn start(&self, push: Push) -> Result<impl Future<Output = Result<Reply, h2::Error>> + use<>, h2::Error> {
+    /// Sends the body in frames of so many bytes.
+    pub async fn push_in_pieces(&self, mut push: Push, bytes: usize) -> Result<Reply, h2::Error> {
+        let body = std::mem::take(&mut push.body);
+        let mut sender = self.sender.clone().ready().await?;
+        let (response, mut stream) = sender.send_request(self.request(&push), false)?;
+        for piece in body.chunks(bytes) {
+            stream.send_data(Bytes::copy_from_slice(piece), false)?;
+            tokio::task::yield_now().await;
+        }
+        stream.send_data(Bytes::new(), true)?;
+        tokio::time::timeout(DEADLINE, read(response)).await.expect("an answer in time")
+    }
+
+    fn request(&self, push: &Push) -> Request<()> {
         let uri = format!("https://{}{}", self.authority, push.path).parse::<Uri>().unwrap();
-        let mut request = Request::builder().method(push.method).uri(uri);
+        let mut request = Request::builder().method(push.method.clone()).uri(uri);
         for (name, value) in &push.headers {
             request = request.header(name, value);
         }
+        request.body(()).unwrap()
+    }
+
+    /// Sends and hands back what the answer can be waited for with.
+    pub async fn start(&self, push: Push) -> Result<impl Future<Output = Result<Reply, h2::Error>> + use<>, h2::Error> {
         let mut sender = self.sender.clone().ready().await?;
-        let (response, mut stream) = sender.send_request(request.body(()).unwrap(), push.body.is_empty())?;
+        let (response, mut stream) = sender.send_request(self.request(&push), push.body.is_empty())?;
         if !push.body.is_empty() {
             stream.send_data(Bytes::from(push.body), true)?;
         }
-        Ok(async move {
-            let (parts, mut body) = response.await?.into_parts();
-            let mut read = Vec::new();
-            while let Some(data) = body.data().await {
-                let data = data?;
-                body.flow_control().release_capacity(data.len())?;
-                read.extend_from_slice(&data);
-            }
-            Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: read })
-        })
+        Ok(read(response))
     }
+}
+
+async fn read(response: h2::client::ResponseFuture) -> Result<Reply, h2::Error> {
+    let (parts, mut body) = response.await?.into_parts();
+    let mut read = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        read.extend_from_slice(&data);
+    }
+    Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: read })
 }
