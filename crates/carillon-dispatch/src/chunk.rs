@@ -1,0 +1,163 @@
+//! A chunk as the engine works on it, read once from what travelled.
+
+use bytes::Bytes;
+use carillon_domain::delivery_status::Reason;
+use carillon_domain::device::Environment;
+use carillon_domain::ids::{ChunkId, NotificationId, RunId};
+use carillon_domain::reference::Reference;
+use carillon_wire::events;
+use carillon_wire::events::splice::What;
+use carillon_wire::internal::ChunkCopy;
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use crate::provider::ChunkFacts;
+
+/// A message with a time to live of nothing gets this long to reach the provider.
+const NOW_OR_NEVER: SignedDuration = SignedDuration::from_secs(30);
+
+/// A chunk that cannot be what a segmenter of ours made. Names the field, never its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a chunk's {0} is not what it should be")]
+pub(crate) struct Malformed(&'static str);
+
+pub(crate) struct Chunk {
+    pub(crate) id: ChunkId,
+    pub(crate) copy: u32,
+    pub(crate) facts: ChunkFacts,
+    pub(crate) credential_version: u32,
+    pub(crate) sealed: Bytes,
+    pub(crate) released_at: Timestamp,
+    pub(crate) grant: Option<AdvanceGrant>,
+    pub(crate) variants: Vec<Variant>,
+    /// Ascending by position.
+    pub(crate) targets: Vec<Target>,
+}
+
+/// A claim that was granted when the chunk was inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AdvanceGrant {
+    pub(crate) lease: u64,
+    pub(crate) granted_at_ms: i64,
+    pub(crate) lease_ms: u32,
+}
+
+pub(crate) struct Variant {
+    pub(crate) body: Bytes,
+    /// Offsets ascend and lie within the body.
+    pub(crate) splices: Vec<(usize, What)>,
+}
+
+pub(crate) struct Target {
+    pub(crate) position: u16,
+    pub(crate) device: String,
+    pub(crate) generation: u32,
+    pub(crate) token: String,
+    pub(crate) p256dh: Vec<u8>,
+    pub(crate) auth: Vec<u8>,
+    pub(crate) environment: Environment,
+    pub(crate) variant: usize,
+    pub(crate) suppressed: Option<Reason>,
+}
+
+impl Chunk {
+    pub(crate) fn read(wire: events::DispatchChunk) -> Result<Self, Malformed> {
+        let run = RunId(Uuid::from_slice(&wire.run_id).map_err(|_| Malformed("run id"))?);
+        let notification =
+            NotificationId(Uuid::from_slice(&wire.notification_id).map_err(|_| Malformed("notification id"))?);
+        let delivery = wire.delivery.ok_or(Malformed("delivery"))?;
+        let credential = wire.credential.ok_or(Malformed("credential"))?;
+        let time = |ms, what| Timestamp::from_millisecond(ms).map_err(|_| Malformed(what));
+        let released_at = time(wire.released_at_ms, "release")?;
+        let expires_at = time(wire.expires_at_ms, "expiry")?;
+        let now_or_never = expires_at <= released_at;
+        let mut targets = wire.targets.into_iter().map(Target::read).collect::<Result<Vec<_>, _>>()?;
+        targets.sort_by_key(|target| target.position);
+        Ok(Self {
+            id: ChunkId { run, number: wire.chunk },
+            copy: wire.copy,
+            facts: ChunkFacts {
+                run,
+                notification,
+                tenant: wire.tenant,
+                app: wire.app,
+                link: wire.link,
+                expires_at: if now_or_never {
+                    released_at.saturating_add(NOW_OR_NEVER).unwrap_or(released_at)
+                } else {
+                    expires_at
+                },
+                now_or_never,
+                shown: delivery.shown,
+                high_priority: delivery.high_priority,
+                collapse_id: delivery.collapse_id,
+                collapse_chosen: delivery.collapse_chosen,
+                interruption_level: Some(delivery.interruption_level).filter(|level| !level.is_empty()),
+            },
+            credential_version: credential.version,
+            sealed: credential.sealed,
+            released_at,
+            grant: wire.grant.map(|grant| AdvanceGrant {
+                lease: grant.lease,
+                granted_at_ms: grant.granted_at_ms,
+                lease_ms: grant.lease_ms,
+            }),
+            variants: wire.variants.into_iter().map(Variant::read).collect::<Result<_, _>>()?,
+            targets,
+        })
+    }
+
+    /// The index of a position's target.
+    pub(crate) fn index_of(&self, position: u32) -> Option<usize> {
+        let position = u16::try_from(position).ok()?;
+        self.targets.binary_search_by_key(&position, |target| target.position).ok()
+    }
+
+    pub(crate) fn reference(&self, target: &Target) -> Reference {
+        Reference { chunk: self.id, position: target.position }
+    }
+
+    pub(crate) fn named(&self) -> ChunkCopy {
+        ChunkCopy { run_id: self.id.run.0.as_bytes().to_vec(), chunk: self.id.number, copy: self.copy }
+    }
+}
+
+impl Variant {
+    fn read(wire: events::Variant) -> Result<Self, Malformed> {
+        let mut from = 0;
+        let mut splices = Vec::with_capacity(wire.splices.len());
+        for splice in &wire.splices {
+            let offset = splice.offset as usize;
+            let what = What::try_from(splice.what).ok().filter(|what| *what != What::Unspecified);
+            if offset < from || offset > wire.body.len() {
+                return Err(Malformed("splice point"));
+            }
+            splices.push((offset, what.ok_or(Malformed("splice"))?));
+            from = offset;
+        }
+        Ok(Self { body: wire.body, splices })
+    }
+}
+
+impl Target {
+    fn read(wire: events::Target) -> Result<Self, Malformed> {
+        Ok(Self {
+            position: u16::try_from(wire.position).map_err(|_| Malformed("position"))?,
+            device: wire.device,
+            generation: wire.generation,
+            token: wire.token,
+            p256dh: wire.p256dh,
+            auth: wire.auth,
+            environment: i16::try_from(wire.environment)
+                .ok()
+                .and_then(Environment::from_number)
+                .unwrap_or(Environment::Unknown),
+            variant: wire.variant as usize,
+            suppressed: match wire.suppressed {
+                0 => None,
+                // A reason that a newer segmenter knows still means: do not send.
+                number => Some(i16::try_from(number).ok().and_then(Reason::from_number).unwrap_or(Reason::Inactive)),
+            },
+        })
+    }
+}

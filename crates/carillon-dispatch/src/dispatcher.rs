@@ -1,0 +1,137 @@
+//! The handler: a message's chunks are granted, sent and reported; then it is acknowledged.
+
+use std::time::Duration;
+
+use carillon_broker::{Delivery, Effects, Fault, Handler};
+use carillon_telemetry::extract;
+use carillon_wire::events::{DispatchChunk, DispatchChunks};
+use carillon_wire::internal::ClaimAnswer;
+use futures::future::join_all;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::chunk::{AdvanceGrant, Chunk};
+use crate::engine::Engine;
+use crate::ledger::Claimed;
+use crate::opening::{Granted, send_chunk};
+use crate::provider::Provider;
+
+/// Handles one lane's messages.
+pub(crate) struct Dispatcher<P: Provider> {
+    engine: Engine<P>,
+}
+
+impl<P: Provider> Dispatcher<P> {
+    pub(crate) fn new(engine: Engine<P>) -> Self {
+        Self { engine }
+    }
+
+    /// Everything that happens between delivery and acknowledgement.
+    pub(crate) async fn work(
+        &self,
+        event: DispatchChunks,
+        redelivered: bool,
+        lost: &CancellationToken,
+    ) -> Result<(), Fault> {
+        self.measure_wait(event.published_at_ms);
+        let chunks = event.chunks.into_iter().filter_map(read);
+        let now = Instant::now();
+        let mut granted = Vec::new();
+        let mut unclaimed = Vec::new();
+        for chunk in chunks {
+            match self.granted_in_advance(&chunk, redelivered, now) {
+                Some(grant) => granted.push((chunk, grant)),
+                None => unclaimed.push(chunk),
+            }
+        }
+        // First of all: nothing has begun yet if the ledger is away.
+        granted.extend(self.claim(unclaimed).await?);
+        let stop = &self.engine.shared.stopping;
+        let sent = join_all(granted.iter().map(|(chunk, grant)| {
+            // Boxed: a message may carry many small chunks, and their futures would lie side by side on the stack.
+            Box::pin(send_chunk(&self.engine, chunk, grant.clone(), stop, lost))
+        }))
+        .await;
+        sent.into_iter().collect::<Result<(), _>>().map_err(|error| Fault::new("the ledger is away", error))
+    }
+
+    /// All chunks of a message in one call. Chunks that there is nothing to do for are left out.
+    async fn claim(&self, chunks: Vec<Chunk>) -> Result<Vec<(Chunk, Granted)>, Fault> {
+        if chunks.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.engine.shared.stopping.is_cancelled() {
+            return Err(Fault::because("the process drains"));
+        }
+        let named = chunks.iter().map(Chunk::named).collect();
+        let Claimed { asked, response } = match self.engine.shared.ledger.claim(named).await {
+            Ok(claimed) => claimed,
+            Err(away) => return Err(Fault::new("a chunk could not be claimed", away)),
+        };
+        let both = chunks.into_iter().zip(response.answers);
+        Ok(both.filter_map(|(chunk, answer)| granted(&chunk, answer, asked).map(|grant| (chunk, grant))).collect())
+    }
+
+    /// Only the first copy, given out for the first time, with half the lease left by the ledger's clock.
+    fn granted_in_advance(&self, chunk: &Chunk, redelivered: bool, now: Instant) -> Option<Granted> {
+        let AdvanceGrant { lease, granted_at_ms, lease_ms } = chunk.grant?;
+        if redelivered || chunk.copy != 0 {
+            return None;
+        }
+        let now_ms = self.engine.shared.ledger.clock().at(now)?;
+        let left = granted_at_ms.saturating_add(lease_ms.into()).saturating_sub(now_ms);
+        // A grant from the future means that the clock jumped: its lease is worth no more than a whole one.
+        let left = u64::try_from(left).ok()?.min(lease_ms.into());
+        if left.saturating_mul(2) < u64::from(lease_ms) {
+            return None;
+        }
+        let open = (0..chunk.targets.len()).map(|index| (index, 0)).collect();
+        Some(Granted { lease, until: now + Duration::from_millis(left), open })
+    }
+
+    fn measure_wait(&self, published_at_ms: i64) {
+        let now_ms = self.engine.shared.clock.now().as_millisecond();
+        let waited = u64::try_from(now_ms.saturating_sub(published_at_ms)).unwrap_or(0);
+        self.engine.meters.queue_wait.observe(Duration::from_millis(waited));
+    }
+}
+
+impl<P: Provider> Handler<DispatchChunks> for Dispatcher<P> {
+    async fn handle(&self, event: DispatchChunks, delivery: &Delivery) -> Result<Effects, Fault> {
+        let span = tracing::info_span!(
+            parent: None,
+            "process chunks",
+            otel.kind = "consumer",
+            messaging.system = "rabbitmq",
+            messaging.operation.name = "process",
+            messaging.destination.name = %delivery.routing_key,
+            messaging.message.id = delivery.message_id.as_deref().unwrap_or(""),
+        );
+        extract(&delivery.headers).link_to(&span);
+        self.work(event, delivery.redelivered, delivery.lost()).instrument(span).await?;
+        Ok(Effects::new())
+    }
+}
+
+/// A chunk that cannot be read is left to its row, which comes again: only a newer or broken segmenter makes one.
+fn read(wire: DispatchChunk) -> Option<Chunk> {
+    match Chunk::read(wire) {
+        Ok(chunk) => Some(chunk),
+        Err(error) => {
+            tracing::error!(%error, "a chunk is left alone");
+            None
+        }
+    }
+}
+
+fn granted(chunk: &Chunk, answer: ClaimAnswer, asked: Instant) -> Option<Granted> {
+    let grant = answer.grant?;
+    let attempts = grant.attempts.iter().copied().chain(std::iter::repeat(0));
+    let open = grant.positions.iter().zip(attempts).filter_map(|(position, attempts)| {
+        // A position that the message does not carry stays open and comes with the next copy.
+        Some((chunk.index_of(*position)?, u8::try_from(attempts).unwrap_or(u8::MAX)))
+    });
+    let open = open.collect();
+    Some(Granted { lease: grant.lease, until: asked + Duration::from_millis(grant.lease_ms.into()), open })
+}

@@ -1,0 +1,61 @@
+//! One provider call.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use carillon_domain::reference::TEXT_LEN;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use crate::chunk::Chunk;
+use crate::engine::Engine;
+use crate::provider::{Message, Provider, Verdict};
+use crate::sending::Open;
+
+/// A message with its body.
+pub(crate) struct Ready {
+    pub(crate) body: Bytes,
+    pub(crate) reference: [u8; TEXT_LEN],
+    pub(crate) time_left: Duration,
+}
+
+/// One provider call.
+pub(crate) async fn fly<P: Provider>(
+    engine: &Engine<P>,
+    chunk: &Chunk,
+    prepared: &P::Prepared,
+    open: Open,
+    ready: Ready,
+    permit: OwnedSemaphorePermit,
+) -> Landed {
+    let target = &chunk.targets[open.index];
+    let _stream = engine.meters.streams.hold();
+    let began = Instant::now();
+    let message = Message {
+        device: &target.device,
+        token: &target.token,
+        p256dh: &target.p256dh,
+        auth: &target.auth,
+        environment: target.environment,
+        // The alphabet of references is ASCII.
+        reference: std::str::from_utf8(&ready.reference).unwrap_or_default(),
+        body: ready.body,
+        time_left: ready.time_left,
+    };
+    let answer = timeout(engine.shared.bounds.send_timeout, engine.shared.provider.send(prepared, message)).await;
+    drop(permit);
+    Landed { open, verdict: answer.unwrap_or(Verdict::Unknown), took: began.elapsed() }
+}
+
+/// A message whose verdict is there.
+pub(crate) struct Landed {
+    pub(crate) open: Open,
+    pub(crate) verdict: Verdict,
+    pub(crate) took: Duration,
+}
+
+/// Good enough to keep retries apart; failures only.
+pub(crate) fn random() -> u32 {
+    Uuid::new_v4().as_u128() as u32
+}

@@ -1,0 +1,328 @@
+//! One granted chunk, from its first message to its last report.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
+use futures::StreamExt as _;
+use futures::future::poll_fn;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, PollSemaphore};
+
+use crate::chunk::Chunk;
+use crate::credentials::Opened;
+use crate::engine::Engine;
+use crate::flight::{Landed, Ready, fly, random};
+use crate::gate::{Admission, Gate};
+use crate::ledger::Answer;
+use crate::metrics::LetGo;
+use crate::outbox::{NotCommitted, Outbox, UNCOMMITTED};
+use crate::pace::Pace;
+use crate::plan::{self, IN_PROCESS, Situation, Step};
+use crate::provider::{Provider, TokenFate, Verdict};
+use crate::render::{Renderer, Values};
+
+/// New sends stop this long before the lease ends: clocks run differently, and a send takes a moment to leave.
+const MARGIN: Duration = Duration::from_millis(250);
+/// A chunk is given back after this, so that the broker's patience and a slow provider's never meet.
+const LONGEST: Duration = Duration::from_secs(40);
+/// Retries of one message without going through the ledger.
+const RETRIES: u8 = 2;
+
+/// A message that is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Open {
+    /// Into the chunk's targets.
+    pub(crate) index: usize,
+    /// Provider calls so far.
+    pub(crate) attempts: u8,
+    /// Those of them that this chunk's handling made.
+    pub(crate) retries: u8,
+}
+
+/// A chunk in work. `Ok` from [`Sending::run`] means that nothing is left in flight, [`Sending::release`] commits the rest.
+pub(crate) struct Sending<'a, P: Provider> {
+    engine: &'a Engine<P>,
+    chunk: &'a Chunk,
+    opened: Arc<Opened<P::Credential>>,
+    pace: Option<Arc<Pace>>,
+    outbox: Outbox,
+    lease_until: Instant,
+    began: Instant,
+    ready: VecDeque<Open>,
+    later: Vec<(Instant, Open)>,
+    /// Nothing starts before.
+    not_until: Option<Instant>,
+    /// The message that finds out whether the provider is back.
+    probe: Option<usize>,
+    stopping: bool,
+    let_go: LetGo,
+    renderer: Renderer,
+}
+
+impl<'a, P: Provider> Sending<'a, P> {
+    pub(crate) fn new(
+        engine: &'a Engine<P>,
+        chunk: &'a Chunk,
+        opened: Arc<Opened<P::Credential>>,
+        lease_until: Instant,
+        ready: VecDeque<Open>,
+        outbox: Outbox,
+    ) -> Self {
+        let quota = engine.shared.provider.quota(&opened.credential);
+        let now = Instant::now();
+        let pace = quota.map(|quota| engine.shared.paces.of(&quota, engine.shared.ledger.claimers(), now));
+        Self {
+            engine,
+            chunk,
+            opened,
+            pace,
+            outbox,
+            lease_until,
+            began: now,
+            ready,
+            later: Vec::new(),
+            not_until: None,
+            probe: None,
+            stopping: false,
+            let_go: LetGo::Done,
+            renderer: Renderer::default(),
+        }
+    }
+
+    /// Sends what is open. Ends early on `stop` and `lost`, and when the ledger says so: what is in flight is finished, the
+    /// rest given back.
+    pub(crate) async fn run(
+        &mut self,
+        prepared: &P::Prepared,
+        stop: &CancellationToken,
+        lost: &CancellationToken,
+    ) -> Result<(), NotCommitted> {
+        let mut flights = FuturesUnordered::new();
+        let mut permits = PollSemaphore::new(Arc::clone(&self.engine.permits));
+        loop {
+            let now = Instant::now();
+            self.wake(now);
+            if flights.is_empty() && self.ready.is_empty() && self.later.is_empty() {
+                return Ok(());
+            }
+            if self.outbox.due_at().is_some_and(|due| due <= now) {
+                self.outbox.tell(now).await;
+            }
+            let may_start = self.may_start(flights.len(), now);
+            let wake_at = self.wake_at(now);
+            tokio::select! {
+                biased;
+                answer = self.outbox.committed() => match answer? {
+                    Answer::Go { until } => self.lease_until = until,
+                    Answer::Stop => self.stop(LetGo::LostClaim, now),
+                },
+                Some(landed) = flights.next(), if !flights.is_empty() => self.land(landed),
+                () = stop.cancelled(), if !self.stopping => self.stop(LetGo::Stopped, now),
+                () = lost.cancelled(), if !self.stopping => self.stop(LetGo::LostClaim, now),
+                permit = poll_fn(|cx| permits.poll_acquire(cx)), if may_start => {
+                    if let Some(permit) = permit
+                        && let Some((open, message)) = self.next()
+                    {
+                        flights.push(fly(self.engine, self.chunk, prepared, open, message, permit));
+                    }
+                }
+                () = sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    /// Reports the rest and gives the chunk back.
+    pub(crate) async fn release(self) -> Result<(), NotCommitted> {
+        self.engine.meters.let_go(self.let_go);
+        self.outbox.release().await
+    }
+
+    /// Whether one more message may go, apart from what the credential's gate says.
+    fn may_start(&self, flying: usize, now: Instant) -> bool {
+        !self.stopping
+            && !self.ready.is_empty()
+            && self.probe.is_none()
+            && flying < self.engine.shared.bounds.in_flight_per_chunk
+            && self.outbox.uncommitted() < UNCOMMITTED
+            && now + MARGIN < self.lease_until
+            && self.not_until.is_none_or(|until| until <= now)
+    }
+
+    /// When there may be something to do although nothing has happened.
+    fn wake_at(&self, now: Instant) -> Instant {
+        let due = self.later.iter().map(|(due, _)| *due);
+        let others = [self.outbox.due_at(), self.not_until.filter(|until| *until > now)];
+        let end = if self.stopping { None } else { Some(self.began + LONGEST) };
+        due.chain(others.into_iter().flatten()).chain(end).min().unwrap_or(now + IN_PROCESS)
+    }
+
+    /// Retries whose time has come are next; a chunk whose time is over is given back.
+    fn wake(&mut self, now: Instant) {
+        if now >= self.began + LONGEST && !self.stopping {
+            self.stop(LetGo::Deferred, now);
+        }
+        let mut i = 0;
+        while i < self.later.len() {
+            if self.later[i].0 <= now {
+                let (_, open) = self.later.swap_remove(i);
+                self.ready.push_front(open);
+            } else {
+                i += 1;
+            }
+        }
+    }
+
+    /// The next message, if it may go now. What may not is closed, deferred or left.
+    fn next(&mut self) -> Option<(Open, Ready)> {
+        let now = Instant::now();
+        // Waiting for the permit took time.
+        if now + MARGIN >= self.lease_until {
+            return None;
+        }
+        let open = *self.ready.front()?;
+        let time = self.engine.time(now);
+        let Ok(time_left) = Duration::try_from(self.chunk.facts.expires_at.duration_since(time)) else {
+            self.ready.pop_front();
+            self.expire(open, now);
+            return None;
+        };
+        if time_left.is_zero() {
+            self.ready.pop_front();
+            self.expire(open, now);
+            return None;
+        }
+        match self.admit(now) {
+            Admission::Go => {}
+            Admission::Probe => self.probe = Some(open.index),
+            Admission::Wait(wait) => {
+                self.not_until = Some(now + wait);
+                return None;
+            }
+            Admission::Hold(wait) => {
+                self.hold(wait, time, now);
+                return None;
+            }
+        }
+        self.ready.pop_front();
+        Some((open, self.render(open, time_left)))
+    }
+
+    fn admit(&self, now: Instant) -> Admission {
+        let admission = self.opened.admit(now);
+        match (admission, &self.pace) {
+            (Admission::Go | Admission::Probe, Some(pace)) => match pace.take(now) {
+                None => admission,
+                Some(wait) if wait <= IN_PROCESS => Admission::Wait(wait),
+                Some(wait) => Admission::Hold(wait),
+            },
+            _ => admission,
+        }
+    }
+
+    fn render(&mut self, open: Open, time_left: Duration) -> Ready {
+        let target = &self.chunk.targets[open.index];
+        let reference = self.chunk.reference(target).to_text();
+        let values = Values {
+            token: &target.token,
+            device: &target.device,
+            reference: &reference,
+            ttl_seconds: if self.chunk.facts.now_or_never { 0 } else { time_left.as_secs() },
+        };
+        // `close_unsendable` has seen that the variant is there.
+        let body = self.renderer.render(&self.chunk.variants[target.variant], &values);
+        Ready { body, reference, time_left }
+    }
+
+    fn land(&mut self, landed: Landed) {
+        let Landed { mut open, verdict, took } = landed;
+        let now = Instant::now();
+        open.attempts = open.attempts.saturating_add(1);
+        if self.probe == Some(open.index) {
+            self.probe = None;
+        }
+        self.engine.meters.attempt(&verdict, took);
+        self.engine.learn(self.chunk, &self.opened, &verdict, now);
+        let time = self.engine.time(now);
+        if let Verdict::Sent { .. } = verdict {
+            let took = Duration::try_from(time.duration_since(self.chunk.released_at)).unwrap_or_default();
+            self.engine.meters.end_to_end.observe(took);
+        }
+        if self.is_braked(&verdict, now) {
+            let progress = plan::held(Gate::brake_hold(), open.attempts, time, self.chunk.facts.expires_at);
+            return self.push(open, progress, TokenVerdict::Keep, now);
+        }
+        let situation =
+            Situation { attempts: open.attempts, now: time, expires_at: self.chunk.facts.expires_at, random: random() };
+        let retry = verdict.clone();
+        match plan::plan(verdict, &situation) {
+            Step::Again { after } if open.retries < RETRIES && !self.stopping => {
+                self.engine.meters.again(&retry);
+                open.retries += 1;
+                self.later.push((now + after, open));
+            }
+            Step::Again { after } => {
+                let progress = plan::held(after, open.attempts, time, self.chunk.facts.expires_at);
+                self.push(open, progress, TokenVerdict::Keep, now);
+            }
+            Step::Report { progress, token } => {
+                if matches!(progress, Progress::Deferred { .. }) {
+                    self.engine.meters.again(&retry);
+                }
+                self.push(open, progress, token, now);
+            }
+        }
+    }
+
+    /// Whether the token must be spared because nearly all of the app's tokens get this answer.
+    fn is_braked(&self, verdict: &Verdict, now: Instant) -> bool {
+        match verdict {
+            Verdict::Rejected { token: TokenFate::RetireUnlessMany, .. } => {
+                let braked = self.opened.brakes(true, now);
+                if braked {
+                    let facts = &self.chunk.facts;
+                    tracing::error!(tenant.id = %facts.tenant, app.id = %facts.app, "nearly all tokens are refused: is this app's credential for another app or environment?");
+                }
+                braked
+            }
+            Verdict::Sent { .. } | Verdict::Rejected { .. } => self.opened.brakes(false, now),
+            _ => false,
+        }
+    }
+
+    /// The same deferral for everything that has not gone.
+    fn hold(&mut self, wait: Duration, time: Timestamp, now: Instant) {
+        self.let_go = LetGo::Deferred;
+        let later = std::mem::take(&mut self.later).into_iter().map(|(_, open)| open);
+        for open in std::mem::take(&mut self.ready).into_iter().chain(later) {
+            let progress = plan::held(wait, open.attempts, time, self.chunk.facts.expires_at);
+            self.push(open, progress, TokenVerdict::Keep, now);
+        }
+    }
+
+    /// Starts nothing more. Messages that were tried keep their count; the others are simply given back.
+    fn stop(&mut self, why: LetGo, now: Instant) {
+        self.stopping = true;
+        self.let_go = why;
+        let time = self.engine.time(now);
+        let later = std::mem::take(&mut self.later).into_iter().map(|(_, open)| open);
+        for open in std::mem::take(&mut self.ready).into_iter().chain(later).filter(|open| open.retries > 0) {
+            let progress = plan::held(IN_PROCESS, open.attempts, time, self.chunk.facts.expires_at);
+            self.push(open, progress, TokenVerdict::Keep, now);
+        }
+    }
+
+    fn expire(&mut self, open: Open, now: Instant) {
+        self.engine.meters.expired();
+        self.push(open, plan::expired(), TokenVerdict::Keep, now);
+    }
+
+    fn push(&mut self, open: Open, progress: Progress, token: TokenVerdict, now: Instant) {
+        let target = &self.chunk.targets[open.index];
+        let outcome = Outcome { position: target.position, progress, token, generation: target.generation };
+        self.outbox.push(outcome, now);
+    }
+}

@@ -1,0 +1,88 @@
+//! A dispatcher from its configuration to its consumers.
+
+use std::sync::Arc;
+
+use carillon_broker::Broker;
+use carillon_domain::platform::{Lane, Platform};
+use carillon_runtime::{Scope, StartError};
+use carillon_wire::topology;
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::dispatcher::Dispatcher;
+use crate::engine::{Bounds, Engine, Shared};
+use crate::ledger::{Ledger, Reporter};
+use crate::metrics::Meters;
+use crate::pace::Paces;
+use crate::provider::Provider;
+
+/// Consumes both lanes of a platform until the process drains. Returns once everything is started; a broker or a ledger that
+/// is away is no error.
+///
+/// # Errors
+/// [`StartError`] when the configuration cannot work.
+pub async fn start<P: Provider>(
+    config: Config,
+    provider: P,
+    platform: Platform,
+    scope: Scope,
+) -> Result<(), StartError> {
+    let Config { amqp, dispatch, ledger, internal, secrets } = config;
+    let vault = secrets.vault(platform.as_str()).map_err(StartError::misconfigured)?;
+    let ledger = Ledger::new(&ledger.url, &internal.token, platform, ledger.timeout.get())
+        .map_err(|error| StartError::misconfigured(error.to_string()))?;
+    let ledger = Arc::new(ledger);
+    let broker = Broker::connect(&amqp, scope.service(), topology::topology(), scope.stopping())
+        .map_err(|error| StartError::misconfigured(error.to_string()))?;
+    let (reporter, reports) = Reporter::new(Arc::clone(&ledger));
+    scope.spawn("reports", async move {
+        reports.run().await;
+        Ok::<_, StartError>(())
+    });
+    let shared = Arc::new(Shared {
+        provider,
+        ledger,
+        reporter,
+        credentials: Credentials::new(vault),
+        paces: Paces::default(),
+        bounds: Bounds { in_flight_per_chunk: dispatch.in_flight_per_chunk, send_timeout: dispatch.send_timeout.get() },
+        clock: scope.clock(),
+        stopping: scope.stopping(),
+    });
+    let transactional = (dispatch.in_flight / 4).max(1);
+    let lanes = [
+        (Lane::Transactional, transactional, dispatch.transactional_concurrency),
+        (Lane::Bulk, dispatch.in_flight - transactional, dispatch.bulk_concurrency),
+    ];
+    for (lane, in_flight, concurrency) in lanes {
+        let queue = topology::chunks(platform, lane);
+        let engine = Engine {
+            shared: Arc::clone(&shared),
+            permits: Arc::new(Semaphore::new(in_flight)),
+            meters: Meters::new(platform, lane, queue.name()),
+        };
+        let prefetch = u16::try_from(concurrency * 2).unwrap_or(u16::MAX);
+        broker.consume(queue, prefetch, concurrency, Dispatcher::new(engine));
+    }
+    show_broker(&broker, &scope);
+    scope.spawn("broker", async move { broker.drained().await });
+    Ok(())
+}
+
+/// Shows on `/readyz` whether the broker is there. Nobody is turned away by it.
+fn show_broker(broker: &Broker, scope: &Scope) {
+    let shown = scope.dependency("broker");
+    let mut status = broker.status();
+    let stopping = scope.stopping();
+    scope.spawn_helper("broker status", async move {
+        loop {
+            let consuming = status.borrow_and_update().consuming;
+            shown.set(consuming, if consuming { "consuming" } else { "not connected" });
+            tokio::select! {
+                changed = status.changed() => if changed.is_err() { return },
+                () = stopping.cancelled() => return,
+            }
+        }
+    });
+}
