@@ -1,5 +1,13 @@
 //! Cascade rows: one per (run, person, link), written with the person's chunk.
 
+mod close;
+mod due;
+mod finish;
+
+pub use close::*;
+pub use due::*;
+pub use finish::*;
+
 use crate::{DeliveryId, Result};
 use carillon_domain::cascade::{CascadeState, Unless};
 use carillon_domain::delivery_status::Evidence;
