@@ -1,0 +1,215 @@
+//! From a valid notification to an accepted one: what has to be known of the app, sizes, the idempotency key.
+
+use super::Answer;
+use super::fingerprint::fingerprint;
+use crate::auth::Caller;
+use crate::bodies::draft::Valid;
+use crate::ingest::Ingest;
+use crate::refusal::Refusal;
+use carillon_domain::fault::{ErrorCode, Faults};
+use carillon_domain::ids::NotificationId;
+use carillon_domain::notification::{Notification, State};
+use carillon_domain::platform::Platform;
+use carillon_payload::{CheckError, Facts, TooLarge};
+use carillon_store::{App, NewNotification};
+use carillon_telemetry::{metrics, names};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// A notification that was accepted, now or before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub(crate) id: NotificationId,
+    pub(crate) state: State,
+    pub(crate) replayed: bool,
+}
+
+/// Accepts one notification.
+///
+/// # Errors
+/// Every refusal of the contract; when it comes, nothing was accepted, except that after `unavailable` nobody knows.
+pub(crate) async fn send(
+    ingest: &Ingest,
+    caller: &Caller,
+    valid: Valid,
+    key: Option<String>,
+) -> Result<Accepted, Refusal> {
+    match admit_or_replay(ingest, caller, valid, key).await? {
+        Admitted::New(item) => accepted(ingest.acceptor.accept(*item).await),
+        Admitted::Replayed(accepted) => Ok(accepted),
+    }
+}
+
+/// Accepts many, each by itself; most of them share a commit. The answers are in the order of the items.
+pub(crate) async fn send_all(
+    ingest: &Ingest,
+    caller: &Caller,
+    items: Vec<(Result<Valid, Refusal>, Option<String>)>,
+) -> Vec<Result<Accepted, Refusal>> {
+    let mut answers: Vec<Option<Result<Accepted, Refusal>>> = Vec::with_capacity(items.len());
+    let mut new = Vec::new();
+    for (valid, key) in items {
+        let admitted = match valid {
+            Ok(valid) => admit_or_replay(ingest, caller, valid, key).await,
+            Err(refusal) => Err(refusal),
+        };
+        answers.push(match admitted {
+            Ok(Admitted::New(item)) => {
+                new.push(*item);
+                None
+            }
+            Ok(Admitted::Replayed(accepted)) => Some(Ok(accepted)),
+            Err(refusal) => Some(Err(refusal)),
+        });
+    }
+    let mut committed = ingest.acceptor.accept_all(new).await.into_iter();
+    let answer = |known: Option<_>| known.unwrap_or_else(|| accepted(committed.next().unwrap_or(Answer::Refused)));
+    answers.into_iter().map(answer).collect()
+}
+
+/// Says in which state it would be accepted, and does nothing.
+///
+/// # Errors
+/// As [`send`].
+pub(crate) async fn rehearse(ingest: &Ingest, caller: &Caller, valid: &Valid) -> Result<State, Refusal> {
+    if let Some(late) = &valid.late {
+        return Err(late.clone());
+    }
+    let item = admit(ingest, caller, &valid.notification, None).await?;
+    Ok(if item.scheduled_at.is_some() { State::Scheduled } else { State::Sending })
+}
+
+enum Admitted {
+    New(Box<NewNotification>),
+    Replayed(Accepted),
+}
+
+/// What was accepted once is answered as it was then, even if it would be refused by now (its time is past, push was
+/// switched off).
+async fn admit_or_replay(
+    ingest: &Ingest,
+    caller: &Caller,
+    valid: Valid,
+    key: Option<String>,
+) -> Result<Admitted, Refusal> {
+    let Valid { notification, late } = valid;
+    let refusal = match late {
+        Some(late) => late,
+        None => match admit(ingest, caller, &notification, key.clone()).await {
+            Ok(item) => return Ok(Admitted::New(Box::new(item))),
+            Err(refusal) => refusal,
+        },
+    };
+    match replayed(ingest, caller, &notification, key.as_deref(), &refusal).await? {
+        Some(accepted) => Ok(Admitted::Replayed(accepted)),
+        None => Err(refusal),
+    }
+}
+
+async fn replayed(
+    ingest: &Ingest,
+    caller: &Caller,
+    notification: &Notification,
+    key: Option<&str>,
+    refusal: &Refusal,
+) -> Result<Option<Accepted>, Refusal> {
+    let forbidden = matches!(refusal.code, None | Some(ErrorCode::Forbidden | ErrorCode::Unavailable));
+    let (Some(key), Some(tenant), false) = (key, caller.tenant(), forbidden) else { return Ok(None) };
+    let earlier = ingest.store.idempotent_answer(tenant.key, key).await?;
+    let same = earlier.filter(|earlier| earlier.fingerprint == fingerprint(notification));
+    Ok(same.map(|earlier| Accepted { id: earlier.notification_id, state: earlier.state, replayed: true }))
+}
+
+async fn admit(
+    ingest: &Ingest,
+    caller: &Caller,
+    notification: &Notification,
+    key: Option<String>,
+) -> Result<NewNotification, Refusal> {
+    let tenant = caller.tenant().ok_or_else(Refusal::internal)?;
+    let draft = notification.draft();
+    caller.check_app(&draft.app)?;
+    let app = ingest.app(tenant.key, &draft.app).await.map_err(|refusal| match refusal.code {
+        Some(ErrorCode::NotFound) => Refusal::fault(ErrorCode::InvalidRequest, "/app", "there is no such app"),
+        _ => refusal,
+    })?;
+    ingest.permits.check_switch(tenant, &app).await?;
+    let platforms = ingest.permits.platforms(tenant.key, app.app_key).await?;
+    let meant: Vec<Platform> = platforms.iter().copied().filter(|platform| draft.to.admits(*platform)).collect();
+    let id = NotificationId(Uuid::now_v7());
+    let now = ingest.clock.now();
+    check_sizes(notification, id, &app, &meant, now)?;
+    Ok(NewNotification {
+        notification_id: id,
+        tenant_key: tenant.key,
+        app_key: app.app_key,
+        reference: draft.reference.clone(),
+        body: carillon_wire::encode_body(notification),
+        lane: draft.to.lane(),
+        scheduled_at: draft.send_at.filter(|_| notification.is_scheduled(now)),
+        idempotency: key.map(|key| (key, fingerprint(notification))),
+    })
+}
+
+fn check_sizes(
+    notification: &Notification,
+    id: NotificationId,
+    app: &App,
+    platforms: &[Platform],
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let facts = Facts {
+        notification_id: id,
+        link: 0,
+        expires_at: now,
+        icon_url: app.settings.icon_url.as_deref(),
+        default_locale: app.settings.default_locale.as_deref(),
+    };
+    match carillon_payload::check(notification, platforms, &facts) {
+        Ok(()) => Ok(()),
+        Err(CheckError::Content(errors)) => {
+            let mut faults = Faults::new();
+            for error in errors {
+                faults.add(error.pointer, error.problem.to_string());
+            }
+            Err(faults.into())
+        }
+        Err(CheckError::TooLarge(all)) => Err(too_large(&all)),
+    }
+}
+
+/// The first platform speaks for all in the members that the contract names; each has its fault.
+fn too_large(all: &[TooLarge]) -> Refusal {
+    let mut faults = Faults::new();
+    for one in all {
+        faults.add_code(ErrorCode::PayloadTooLarge, "/content", one.to_string());
+    }
+    let mut refusal = Refusal::from(faults);
+    if let Some(first) = all.first() {
+        let members = &mut refusal.members;
+        members.insert("platform".into(), first.platform.as_str().into());
+        members.insert("bytes".into(), first.bytes.into());
+        members.insert("limit".into(), first.limit.into());
+    }
+    refusal
+}
+
+fn accepted(answer: Answer) -> Result<Accepted, Refusal> {
+    match answer {
+        Answer::Accepted { id, state, replayed } => Ok(Accepted { id, state, replayed }),
+        Answer::Conflict => {
+            let detail = "This idempotency key was used for another notification.";
+            Err(Refusal::new(ErrorCode::IdempotencyConflict, detail))
+        }
+        Answer::InProgress => {
+            let detail = "The first call with this idempotency key has no answer yet.";
+            Err(Refusal::new(ErrorCode::IdempotencyInProgress, detail))
+        }
+        Answer::Busy => {
+            metrics::counter(&names::intake::SHED, &[("reason", "queue_full")]).inc();
+            Err(Refusal::unavailable())
+        }
+        Answer::Unavailable => Err(Refusal::unavailable()),
+        Answer::Refused => Err(Refusal::internal()),
+    }
+}

@@ -1,0 +1,137 @@
+//! Wake-ups: what was committed is published at once, and again from memory when the broker did not take it. What is lost with the
+//! process, or does not fit, is found by the scan for due rows.
+
+use carillon_broker::{Outgoing, PublishError, Publisher};
+use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
+use carillon_domain::limits;
+use carillon_domain::platform::Lane;
+use carillon_runtime::CancellationToken;
+use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
+use carillon_wire::topology;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Messages that wait for the publisher, and as many again that wait for their confirm.
+const WAITING: usize = 256;
+/// Pauses between attempts; together about the time after which the scan looks for what nobody woke.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
+
+/// A committed notification that is due now, with its caller's trace.
+pub(super) type News = (NotificationId, TenantKey, AppKey, Lane, Vec<(String, String)>);
+
+/// Hands wake-ups to the publisher without waiting.
+pub(super) struct Wakeups(mpsc::Sender<Outgoing>);
+
+impl Wakeups {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Outgoing>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// One message per lane and 64 notifications.
+    pub(super) fn wake(&self, news: Vec<News>) {
+        for message in messages(news) {
+            if self.0.try_send(message).is_err() {
+                tracing::warn!("the broker takes too little: wake-ups are left to the scan");
+                return;
+            }
+        }
+    }
+}
+
+fn messages(news: Vec<News>) -> Vec<Outgoing> {
+    let mut messages = Vec::new();
+    for lane in Lane::ALL {
+        let of_lane: Vec<&News> = news.iter().filter(|one| one.3 == *lane).collect();
+        messages.extend(of_lane.chunks(limits::WAKEUP_NOTIFICATIONS).filter_map(|group| message(*lane, group)));
+    }
+    messages
+}
+
+/// A group of many callers belongs to many traces; a message has room for one, the first that there is.
+fn message(lane: Lane, group: &[&News]) -> Option<Outgoing> {
+    let notifications = group
+        .iter()
+        .map(|(id, tenant, app, ..)| AcceptedNotification {
+            id: id.0.as_bytes().to_vec(),
+            tenant_key: tenant.0,
+            app_key: app.0,
+        })
+        .collect();
+    let event = NotificationsAccepted { notifications };
+    let id = group.first()?.0.0.to_string();
+    let mut message = Outgoing::to(topology::runs(lane), &event).with_id(id);
+    for (name, value) in group.iter().map(|one| &one.4).find(|trace| !trace.is_empty()).into_iter().flatten() {
+        message = message.with_header(name.as_str(), value.as_str());
+    }
+    Some(message)
+}
+
+/// Publishes until the last sender is gone and everything is confirmed or given up.
+pub(super) async fn publish(mut messages: mpsc::Receiver<Outgoing>, publisher: Publisher, stopping: CancellationToken) {
+    let mut unconfirmed = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            message = messages.recv(), if unconfirmed.len() < WAITING => match message {
+                Some(message) => unconfirmed.push(deliver(&publisher, message, &stopping)),
+                None => break,
+            },
+            Some(()) = unconfirmed.next() => {}
+        }
+    }
+    while unconfirmed.next().await.is_some() {}
+}
+
+async fn deliver(publisher: &Publisher, message: Outgoing, stopping: &CancellationToken) {
+    for pause in PAUSES {
+        match publisher.publish(message.clone()).await {
+            Ok(()) => return,
+            Err(error) if !error.is_retryable() || error == PublishError::Closed => {
+                tracing::error!(%error, message.id = message.id(), "a wake-up cannot be published");
+                return;
+            }
+            Err(error) => tracing::debug!(%error, message.id = message.id(), "a wake-up was not confirmed"),
+        }
+        if stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            break;
+        }
+    }
+    tracing::warn!(message.id = message.id(), "a wake-up was not confirmed: it is left to the scan");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carillon_broker::Event;
+    use uuid::Uuid;
+
+    fn news(n: u128, lane: Lane, trace: &[(&str, &str)]) -> News {
+        let trace = trace.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        (NotificationId(Uuid::from_u128(n)), TenantKey(1), AppKey(2), lane, trace)
+    }
+
+    #[test]
+    fn a_group_becomes_one_message_per_lane_and_64_notifications() {
+        let mut all: Vec<News> = (0..100).map(|n| news(n, Lane::Transactional, &[])).collect();
+        all.push(news(1000, Lane::Bulk, &[]));
+        let sizes: Vec<usize> = messages(all)
+            .iter()
+            .map(|m| NotificationsAccepted::decode(m.body()).unwrap().notifications.len())
+            .collect();
+        assert_eq!(sizes, [64, 36, 1]);
+    }
+
+    #[test]
+    fn a_wake_up_is_named_by_its_first_notification_so_that_a_copy_is_known() {
+        let message = messages(vec![news(7, Lane::Bulk, &[])]).remove(0);
+        assert_eq!(message.id(), Uuid::from_u128(7).to_string());
+    }
+}

@@ -1,0 +1,63 @@
+//! REST: one file per resource under `http/`, and the frame around all of them.
+
+mod account;
+mod amqp_users;
+mod apps;
+mod authorize;
+mod body;
+mod cors;
+mod credentials;
+mod frame;
+mod idempotency;
+mod keys;
+mod observe;
+mod openapi;
+mod problem;
+mod query;
+mod request_id;
+mod routes;
+mod server;
+mod settings;
+mod tenants;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use carillon_runtime::{Scope, StartError};
+use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use problem::Problem;
+
+use crate::config::Http;
+use crate::ingest::Shared;
+
+/// Every resource. A new file adds its line here.
+fn resources() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(openapi::description())
+        .merge(tenants::routes())
+        .merge(keys::routes())
+        .merge(amqp_users::routes())
+        .merge(account::routes())
+        .merge(apps::routes())
+        .merge(credentials::routes())
+        .merge(openapi::routes())
+}
+
+/// The whole public surface.
+fn router(config: &Http, ingest: Shared) -> Router {
+    let (router, document) = resources().split_for_parts();
+    let document = openapi::Document::new(document, config.public_url.as_deref());
+    router
+        .route_layer(from_fn_with_state(ingest.clone(), authorize::authorize))
+        .fallback(async || Problem::unknown_route())
+        .layer(axum::Extension(document))
+        .layer(from_fn(cors::cors))
+        .layer(from_fn_with_state(frame::Frame::new(config), frame::frame))
+        .with_state(ingest)
+}
+
+/// Binds the port and serves.
+pub(crate) async fn start(config: &Http, ingest: Shared, scope: &Scope) -> Result<SocketAddr, StartError> {
+    server::start(config, router(config, ingest), scope).await
+}

@@ -1,0 +1,101 @@
+//! Asks for every routed request who calls and whether they may, before anything of the body is read.
+
+use axum::RequestExt as _;
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use carillon_domain::fault::ErrorCode;
+use http::request::Parts;
+use http::{HeaderValue, Method, header};
+
+use super::problem::Problem;
+use super::routes;
+use crate::auth::{Caller, TenantRef};
+use crate::ingest::Shared;
+use crate::refusal::Refusal;
+
+pub(super) async fn authorize(
+    State(ingest): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
+    let access = find(&path, request.method())?;
+    if access.is_public() {
+        return Ok(next.run(request).await);
+    }
+    let header = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes().to_vec());
+    let caller = ingest.keyring.bearer(header.as_deref()).await?;
+    tracing::Span::current().record("caller.kind", caller.kind());
+    if !access.admits(&caller) {
+        return Err(Problem::new(ErrorCode::Forbidden, format!("This call needs {}.", access.needs())));
+    }
+    check_path(&mut request, &caller).await?;
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    check_origin(&ingest, origin.as_ref(), &caller).await?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+fn find(path: &str, method: &Method) -> Result<routes::Access, Problem> {
+    let wanted = if method == Method::HEAD { &Method::GET } else { method };
+    if let Some(route) = routes::of_path(path).find(|route| route.method == *wanted) {
+        return Ok(route.access);
+    }
+    let allowed: Vec<&str> = routes::of_path(path).map(|route| route.method.as_str()).collect();
+    if allowed.is_empty() {
+        tracing::error!(path, "a route is not in the table of who may call what");
+        return Err(Refusal::internal().into());
+    }
+    Err(Problem::method_not_allowed(&allowed.join(", ")))
+}
+
+/// The app and the device that the path names must be ones the key is for, whether they exist or not.
+async fn check_path(request: &mut Request, caller: &Caller) -> Result<(), Problem> {
+    let Ok(parameters) = request.extract_parts::<RawPathParams>().await else {
+        return Err(Refusal::not_found().into());
+    };
+    for (name, value) in &parameters {
+        match name {
+            "app" => caller.check_app(value)?,
+            "device" => caller.check_device(value)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A page in a browser must be one of the app's own, if the app says which those are.
+async fn check_origin(ingest: &Shared, origin: Option<&HeaderValue>, caller: &Caller) -> Result<(), Problem> {
+    let (Caller::App { tenant, app } | Caller::Device { tenant, app, .. }) = caller else { return Ok(()) };
+    let Some(origin) = origin else { return Ok(()) };
+    let app = ingest.app(tenant.key, &app.id).await?;
+    let allowed = &app.settings.allowed_origins;
+    if allowed.is_empty() || allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()) {
+        return Ok(());
+    }
+    Err(Problem::new(ErrorCode::Forbidden, "This web origin is not one of the app's."))
+}
+
+/// A caller that works on a tenant's things: its backend, a copy of an app, an installation.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantCaller {
+    pub(crate) caller: Caller,
+    pub(crate) tenant: TenantRef,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TenantCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Caller>().cloned().ok_or_else(Refusal::internal)?;
+        let tenant = caller.tenant().cloned().ok_or_else(Refusal::internal)?;
+        Ok(Self { caller, tenant })
+    }
+}
+
+impl From<TenantCaller> for Caller {
+    fn from(caller: TenantCaller) -> Self {
+        caller.caller
+    }
+}

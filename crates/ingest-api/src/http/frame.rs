@@ -1,0 +1,146 @@
+//! What surrounds every request: id, span, metrics, the limit of requests in work, the deadline, panics, problem+json.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
+use http::{HeaderName, HeaderValue, header};
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+
+use super::observe::{self, Seen};
+use super::problem::Problem;
+use super::request_id::{RequestId, X_REQUEST_ID};
+use crate::config::Http;
+use crate::refusal::Refusal;
+
+const IGNORED_FIELDS: HeaderName = HeaderName::from_static("carillon-ignored-fields");
+/// Bytes of the header that names ignored fields.
+const IGNORED_BYTES: usize = 1_024;
+
+/// What the frame needs to know.
+#[derive(Clone, Debug)]
+pub(super) struct Frame {
+    in_work: Arc<Semaphore>,
+    deadline: Duration,
+    pub(super) body_timeout: Duration,
+}
+
+impl Frame {
+    pub(super) fn new(config: &Http) -> Self {
+        Self {
+            in_work: Arc::new(Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
+            deadline: config.deadline.get(),
+            body_timeout: config.body_timeout.get(),
+        }
+    }
+}
+
+/// What is learned inside and said outside: the fields of a body that were ignored.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    pub(super) fn ignored(&self, pointers: Vec<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(pointers);
+    }
+
+    fn header(&self) -> Option<HeaderValue> {
+        let mut text = String::new();
+        for pointer in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let shown: String = form_urlencoded::byte_serialize(pointer.as_bytes()).collect();
+            let shown = shown.replace("%2F", "/");
+            if text.len() + shown.len() > IGNORED_BYTES {
+                text.push_str(", ...");
+                break;
+            }
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            text.push_str(&shown);
+        }
+        if text.is_empty() { None } else { HeaderValue::from_str(&text).ok() }
+    }
+}
+
+pub(super) async fn frame(State(frame): State<Frame>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = RequestId::of(request.headers());
+    // The pattern, never the path: paths carry ids of persons and devices.
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let span = observe::span(&method, &route, &id, request.headers());
+    let notes = Notes::default();
+    let extensions = request.extensions_mut();
+    extensions.insert(id.clone());
+    extensions.insert(notes.clone());
+    extensions.insert(frame.clone());
+    let mut response = answer(&frame, request, next).instrument(span.clone()).await;
+    if let Some(problem) = problem_of(&response) {
+        let headers = std::mem::take(response.headers_mut());
+        response = problem.render(&id.0);
+        let kept = headers.into_iter().filter(|(name, _)| name.as_ref().is_some_and(survives));
+        response.headers_mut().extend(kept);
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id.0) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    if let Some(ignored) = notes.header() {
+        headers.insert(IGNORED_FIELDS, ignored);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    observe::done(&span, &Seen { method: &method, route: &route, status: response.status(), took: began.elapsed() });
+    response
+}
+
+/// Answers within the deadline, whatever happens inside.
+async fn answer(frame: &Frame, request: Request, next: Next) -> Response {
+    let Ok(_permit) = frame.in_work.try_acquire() else {
+        return Problem::from(Refusal::unavailable()).into_response();
+    };
+    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(frame.deadline, work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            // The panic's own message went to the log by the hook, and says more than may be told.
+            tracing::error!("a handler panicked");
+            Problem::from(Refusal::internal()).into_response()
+        }
+        Err(_) => {
+            tracing::warn!("a request ran out of time");
+            Problem::from(Refusal::unavailable()).into_response()
+        }
+    }
+}
+
+/// The problem an answer carries; errors that axum made by itself get one.
+fn problem_of(response: &Response) -> Option<Problem> {
+    let status = response.status();
+    let problem = response.extensions().get::<Problem>().cloned();
+    problem.or_else(|| (status.is_client_error() || status.is_server_error()).then(|| Problem::of_status(status)))
+}
+
+/// Headers that outlive the rewriting of an answer into a problem.
+fn survives(name: &HeaderName) -> bool {
+    *name == header::VARY || name.as_str().starts_with("access-control-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_fields_fit_into_a_header_whatever_they_are_called() {
+        let notes = Notes::default();
+        assert_eq!(notes.header(), None);
+        notes.ignored(vec!["/a".into(), "/b/ż\r\nx".into()]);
+        assert_eq!(notes.header().unwrap(), "/a, /b/%C5%BC%0D%0Ax");
+        notes.ignored(vec![format!("/{}", "x".repeat(60)); 100]);
+        assert!(notes.header().unwrap().len() < IGNORED_BYTES + 10);
+    }
+}

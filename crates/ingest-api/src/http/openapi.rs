@@ -1,0 +1,101 @@
+//! `/openapi.json`: OpenAPI 3.1, made from the handlers and the table of routes.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use serde_json::{Value, json};
+use utoipa::openapi::OpenApi as OpenApiDocument;
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::routes as table;
+use crate::ingest::Shared;
+
+/// A refusal (RFC 9457).
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "the form of the document; problem.rs writes it")]
+struct Problem {
+    /// `urn:carillon:problem:` and the code.
+    r#type: String,
+    /// The code in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What programs decide by; stable.
+    code: String,
+    /// What is wrong, for a person.
+    detail: String,
+    /// As in `X-Request-Id`.
+    request_id: String,
+    /// Every fault of the request, if it is the request.
+    errors: Option<Vec<ProblemFault>>,
+}
+
+/// One fault of a request.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "the form of the document; problem.rs writes it")]
+struct ProblemFault {
+    /// JSON pointer (RFC 6901) into the body; `/query/...`, `/path/...` and `/headers/...` for the rest of the request.
+    pointer: String,
+    /// What would be right.
+    detail: String,
+    /// The code of this fault.
+    code: String,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Carillon", description = "Self-hosted push notifications.", license(name = "MIT OR Apache-2.0")),
+    components(schemas(Problem, ProblemFault))
+)]
+struct Description;
+
+pub(super) fn description() -> OpenApiDocument {
+    Description::openapi()
+}
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(document))
+}
+
+/// The document as it is served, made once.
+#[derive(Clone, Debug)]
+pub(super) struct Document(Arc<str>);
+
+impl Document {
+    /// Adds to what the handlers say: who may call, and what every refusal looks like.
+    pub(super) fn new(document: OpenApiDocument, public_url: Option<&str>) -> Self {
+        let mut value = serde_json::to_value(document).unwrap_or_default();
+        for route in table::ROUTES {
+            let method = route.method.as_str().to_ascii_lowercase();
+            let Some(operation) = value.pointer_mut("/paths").and_then(|p| p.get_mut(route.path)?.get_mut(&method))
+            else {
+                continue;
+            };
+            if !route.access.is_public() {
+                operation["security"] = json!([{"key": []}]);
+                operation["x-carillon-needs"] = route.access.needs().into();
+            }
+            operation["responses"]["default"] = refusal();
+        }
+        value["components"]["securitySchemes"] = json!({"key": {"type": "http", "scheme": "bearer"}});
+        if let Some(url) = public_url {
+            value["servers"] = json!([{"url": url}]);
+        }
+        Self(value.to_string().into())
+    }
+}
+
+fn refusal() -> Value {
+    let schema = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
+    json!({"description": "refused", "content": {"application/problem+json": schema}})
+}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "about", responses((status = 200, description = "OpenAPI 3.1")))]
+async fn document(Extension(document): Extension<Document>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], document.0.to_string()).into_response()
+}

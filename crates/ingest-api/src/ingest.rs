@@ -1,0 +1,80 @@
+//! What all requests share.
+
+use std::sync::Arc;
+
+use carillon_domain::ids::TenantKey;
+use carillon_domain::platform::Platform;
+use carillon_runtime::{Clock, Scope, StartError};
+use carillon_store::{App, Changed, Store};
+use carillon_vault::{KindVault, Vault};
+
+use crate::Config;
+use crate::auth::Keyring;
+use crate::cache::Cache;
+use crate::credentials::HostPort;
+use crate::refusal::Refusal;
+
+/// The longest a request waits for a connection to the database: callers repeat, so a queue would only age.
+const CONNECTION_WAIT_MS: u64 = 250;
+
+/// What all requests share. A new resource takes what it needs from here, and puts its own caches here.
+pub(crate) struct Ingest {
+    pub(crate) store: Store,
+    pub(crate) keyring: Keyring,
+    pub(crate) clock: Clock,
+    pub(crate) fcm_hosts: Vec<HostPort>,
+    vaults: Vec<(Platform, KindVault)>,
+    apps: Cache<(TenantKey, String), App>,
+}
+
+/// The state of every handler.
+pub(crate) type Shared = Arc<Ingest>;
+
+impl Ingest {
+    pub(crate) fn new(config: &Config, scope: &Scope) -> Result<Shared, StartError> {
+        let mut database = config.database.clone();
+        database.wait_ms = database.wait_ms.min(CONNECTION_WAIT_MS);
+        let store = Store::open(&database, scope.service()).map_err(|e| StartError::misconfigured(e.to_string()))?;
+        let vault =
+            Vault::from_list(config.secrets.key.expose()).map_err(|e| StartError::misconfigured(e.to_string()))?;
+        let vaults = Platform::ALL.iter().map(|platform| Ok((*platform, vault.for_kind(platform.as_str())?)));
+        let operator_key = config.operator.key.as_ref().map(|key| key.expose());
+        Ok(Arc::new(Self {
+            keyring: Keyring::new(store.clone(), scope.clock(), operator_key),
+            clock: scope.clock(),
+            fcm_hosts: config.fcm.allow_hosts.iter().filter_map(|host| HostPort::parse(host)).collect(),
+            vaults: vaults.collect::<Result<_, carillon_vault::Error>>()?,
+            apps: Cache::new(),
+            store,
+        }))
+    }
+
+    /// What seals the credentials of a platform.
+    pub(crate) fn vault(&self, platform: Platform) -> Result<&KindVault, Refusal> {
+        self.vaults.iter().find(|(of, _)| *of == platform).map(|(_, vault)| vault).ok_or_else(Refusal::internal)
+    }
+
+    /// An app of a tenant; may be up to 5 s old.
+    ///
+    /// # Errors
+    /// `not_found`, `unavailable`.
+    pub(crate) async fn app(&self, tenant: TenantKey, app: &str) -> Result<Arc<App>, Refusal> {
+        if !carillon_domain::ids::is_slug(app) {
+            return Err(Refusal::not_found());
+        }
+        let key = (tenant, app.to_owned());
+        let found = self.apps.get(&key, self.store.app(tenant, app)).await?;
+        found.ok_or_else(Refusal::not_found)
+    }
+
+    /// Forgets what may be old now. Called for what other processes change, and by whoever changes something here.
+    pub(crate) fn forget(&self, changed: Changed<'_>) {
+        let concerns = |table: &str| changed == Changed::Anything || changed == Changed::Table(table);
+        if concerns("tenants") || concerns("api_keys") || concerns("apps") {
+            self.keyring.forget();
+        }
+        if concerns("tenants") || concerns("apps") {
+            self.apps.clear();
+        }
+    }
+}

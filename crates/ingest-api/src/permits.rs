@@ -1,0 +1,63 @@
+//! What must be known of a tenant and an app before anything is accepted for them; kept for seconds.
+
+use std::sync::Arc;
+
+use carillon_domain::fault::ErrorCode;
+use carillon_domain::ids::{AppKey, TenantKey};
+use carillon_domain::platform::Platform;
+use carillon_store::{App, Changed, Store};
+
+use crate::auth::TenantRef;
+use crate::cache::Cache;
+use crate::refusal::Refusal;
+
+/// The switches of tenants, and the platforms that apps have credentials for.
+#[derive(Debug)]
+pub(crate) struct Permits {
+    store: Store,
+    switches: Cache<TenantKey, bool>,
+    platforms: Cache<(TenantKey, AppKey), Vec<Platform>>,
+}
+
+impl Permits {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, switches: Cache::new(), platforms: Cache::new() }
+    }
+
+    /// Refuses while `push_enabled` is off on the account or the app.
+    ///
+    /// # Errors
+    /// `push_disabled`, `not_found` for a tenant that is gone, `unavailable`.
+    pub(crate) async fn check_switch(&self, tenant: &TenantRef, app: &App) -> Result<(), Refusal> {
+        let load = async || Ok::<_, Refusal>(self.store.tenant(&tenant.id).await?.map(|found| found.push_enabled));
+        let on = self.switches.get(&tenant.key, load).await?.ok_or_else(Refusal::not_found)?;
+        match (*on, app.settings.push_enabled) {
+            (true, true) => Ok(()),
+            (false, _) => Err(Refusal::new(ErrorCode::PushDisabled, "Push is switched off for the account.")),
+            (true, false) => Err(Refusal::new(ErrorCode::PushDisabled, "Push is switched off for the app.")),
+        }
+    }
+
+    /// The platforms that an app has credentials for.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub(crate) async fn platforms(&self, tenant: TenantKey, app: AppKey) -> Result<Arc<Vec<Platform>>, Refusal> {
+        let load = async || {
+            let credentials = self.store.current_credentials(tenant, app).await?;
+            Ok::<_, Refusal>(Some(credentials.into_iter().map(|credential| credential.platform).collect()))
+        };
+        Ok(self.platforms.get(&(tenant, app), load).await?.unwrap_or_default())
+    }
+
+    /// Forgets what may be old now.
+    pub(crate) fn forget(&self, changed: Changed<'_>) {
+        let concerns = |table: &str| changed == Changed::Anything || changed == Changed::Table(table);
+        if concerns("tenants") {
+            self.switches.clear();
+        }
+        if concerns("credentials") || concerns("apps") {
+            self.platforms.clear();
+        }
+    }
+}
