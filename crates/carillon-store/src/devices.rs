@@ -11,9 +11,9 @@ mod row;
 pub use put::{Registered, Registrar};
 pub use row::Device;
 
-use crate::{Result, Store};
+use crate::{Cursor, Listed, PageRequest, Result, Store};
 use carillon_domain::device::DeviceState;
-use carillon_domain::ids::{AppKey, DeviceKey, TenantKey};
+use carillon_domain::ids::{AppKey, TenantKey};
 use carillon_domain::person::Person;
 use carillon_domain::phone::Phone;
 use carillon_domain::platform::{Os, Platform};
@@ -51,7 +51,7 @@ impl Store {
         found.as_ref().map(row::read).transpose()
     }
 
-    /// Devices of an app, the newest first: at most `limit` with keys below `before`.
+    /// A page of an app's devices, the newest first.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`] when the database is away.
@@ -60,9 +60,9 @@ impl Store {
         tenant: TenantKey,
         app: AppKey,
         filter: &DeviceFilter,
-        before: Option<DeviceKey>,
-        limit: u32,
-    ) -> Result<Vec<Device>> {
+        page: &PageRequest<i64>,
+    ) -> Result<Listed<Device, i64>> {
+        let (_, before, limit) = page.parts();
         let states: Vec<i16> = match filter.state {
             Some(state) => vec![state.number()],
             None => vec![DeviceState::Active.number(), DeviceState::Inactive.number()],
@@ -85,17 +85,17 @@ impl Store {
                     &app.0,
                     &tenant.0,
                     &states,
-                    &before.map_or(i64::MAX, |key| key.0),
+                    before.unwrap_or(&i64::MAX),
                     &person,
                     &filter.phone.as_ref().map(Phone::as_str),
                     &filter.platform.map(Platform::number),
                     &filter.os.map(Os::number),
                     &filter.tags,
-                    &i64::from(limit),
+                    &limit,
                 ],
             )
             .await?;
-        rows.iter().map(row::read).collect()
+        page.cut(&rows, row::read, |device| Cursor { at: device.registered_at, id: device.device_key.0 })
     }
 
     /// Forgets a device: its token, keys and everything about the person are gone at once, the row itself stays until no message

@@ -10,7 +10,7 @@ use carillon_domain::device::{DeviceChange, DeviceState, Environment, Permission
 use carillon_domain::phone::Phone;
 use carillon_domain::platform::{Os, Platform};
 use carillon_domain::push_token::PushToken;
-use carillon_store::{Device, DeviceFilter, Registered, Registrar};
+use carillon_store::{Cursor, Device, DeviceFilter, PageRequest, Registered, Registrar};
 use database::Database;
 
 fn apns(n: u32) -> PushToken {
@@ -42,6 +42,22 @@ fn done(registered: Registered) -> (bool, Device) {
 
 async fn get(db: &Database, device: &str) -> Option<Device> {
     db.store.get_device(db.tenant, db.app, device).await.expect("the database answers")
+}
+
+async fn list(db: &Database, filter: &DeviceFilter) -> Vec<Device> {
+    let page = PageRequest { limit: 50, after: None };
+    db.store.list_devices(db.tenant, db.app, filter, &page).await.expect("the database answers").items
+}
+
+async fn page(
+    db: &Database,
+    filter: &DeviceFilter,
+    after: Option<Cursor<i64>>,
+    limit: u32,
+) -> (Option<Cursor<i64>>, Vec<String>) {
+    let page = PageRequest { limit, after };
+    let listed = db.store.list_devices(db.tenant, db.app, filter, &page).await.expect("the database answers");
+    (listed.next, listed.items.into_iter().map(|row| row.device).collect())
 }
 
 #[tokio::test]
@@ -107,10 +123,10 @@ async fn the_last_registration_takes_the_token_and_the_other_device_is_invalid()
     let lost = get(&db, "old").await.expect("an invalid device is read");
     assert_eq!((lost.state, lost.reason), (DeviceState::Invalid, Some(Reason::TokenMoved)));
     assert_eq!(lost.device_key, old.device_key);
-    let listed = db.store.list_devices(db.tenant, db.app, &DeviceFilter::default(), None, 50).await.unwrap();
+    let listed = list(&db, &DeviceFilter::default()).await;
     assert_eq!(listed.iter().map(|d| d.device.as_str()).collect::<Vec<_>>(), ["new"], "listed only when asked for");
     let asked = DeviceFilter { state: Some(DeviceState::Invalid), ..Default::default() };
-    let listed = db.store.list_devices(db.tenant, db.app, &asked, None, 50).await.unwrap();
+    let listed = list(&db, &asked).await;
     assert_eq!(listed.iter().map(|d| d.device.as_str()).collect::<Vec<_>>(), ["old"]);
     db.drop_it().await;
 }
@@ -279,23 +295,17 @@ async fn a_listing_is_narrowed_and_paged_newest_first() {
         let tags = if n == 4 { vec!["a".into(), "b".into()] } else { vec!["a".into()] };
         put(&db, &format!("d{n}"), &DeviceChange { tags: Some(tags), ..of_user(n, user) }).await;
     }
-    let list = |filter: DeviceFilter, before, limit| {
-        let db = &db;
-        async move {
-            let rows = db.store.list_devices(db.tenant, db.app, &filter, before, limit).await.unwrap();
-            (rows.last().map(|row| row.device_key), rows.into_iter().map(|row| row.device).collect::<Vec<_>>())
-        }
-    };
-    let (next, first) = list(DeviceFilter::default(), None, 2).await;
+    let (next, first) = page(&db, &DeviceFilter::default(), None, 2).await;
     assert_eq!(first, ["d4", "d3"]);
     put(&db, "d9", &token(9)).await;
-    assert_eq!(list(DeviceFilter::default(), next, 2).await.1, ["d2", "d1"], "stable while rows arrive");
+    assert_eq!(page(&db, &DeviceFilter::default(), next, 2).await.1, ["d2", "d1"], "stable while rows arrive");
+    let names = |rows: Vec<Device>| rows.into_iter().map(|row| row.device).collect::<Vec<_>>();
     let even = DeviceFilter { user_id: Some("even".into()), ..Default::default() };
-    assert_eq!(list(even, None, 50).await.1, ["d4", "d2", "d0"]);
+    assert_eq!(names(list(&db, &even).await), ["d4", "d2", "d0"]);
     let both = DeviceFilter { tags: vec!["a".into(), "b".into()], ..Default::default() };
-    assert_eq!(list(both, None, 50).await.1, ["d4"]);
+    assert_eq!(names(list(&db, &both).await), ["d4"]);
     let fcm = DeviceFilter { platform: Some(Platform::Fcm), ..Default::default() };
-    assert!(list(fcm, None, 50).await.1.is_empty());
+    assert!(list(&db, &fcm).await.is_empty());
     db.drop_it().await;
 }
 
