@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -21,6 +22,8 @@ use crate::state::State;
 
 /// A larger body is not read to its end.
 const MOST_BODY: usize = 1 << 20;
+/// A body that takes longer is given up.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A provider that answers requests.
 pub(crate) trait Application: Send + Sync + 'static {
@@ -90,10 +93,10 @@ async fn answer<A: Application>(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Reset> {
     let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, MOST_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Ok(response(application.too_large())),
-        Err(_) => return Err(Reset(h2::Reason::CANCEL.into())),
+    let body = match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, MOST_BODY).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Ok(response(application.too_large())),
+        Ok(Err(_)) | Err(_) => return Err(Reset(h2::Reason::CANCEL.into())),
     };
     let decision = application.decide(&parts, &body);
     let disposition = decision.disposition;

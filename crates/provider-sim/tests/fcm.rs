@@ -111,7 +111,7 @@ async fn every_fault_of_a_body_is_an_invalid_argument() {
             json!({"token": TOKEN, "webpush": {"fcm_options": {"link": "http://a.example"}}}),
             "message.webpush.fcm_options.link",
         ),
-        (json!({"token": TOKEN, "fcm_options": {"analytics_label": "a b"}}), "message..fcm_options"),
+        (json!({"token": TOKEN, "fcm_options": {"analytics_label": "a b"}}), "message.fcm_options"),
         (json!({"token": TOKEN, "android": {"collapse_key": "a", "collapseKey": "b"}}), "message.android.collapse_key"),
     ] {
         let reply = fixture.send(message.clone()).await;

@@ -35,6 +35,8 @@ const APNS_UNIQUE_ID: HeaderName = HeaderName::from_static("apns-unique-id");
 /// Flow control windows wide enough that no sender of pushes has to wait for an update.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 24;
+/// A body that takes longer is given up.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause before new settings are tried again.
 const ANNOUNCEMENT_RETRY: Duration = Duration::from_millis(2);
 /// An HTTP/2 preface that takes longer is given up.
@@ -175,10 +177,11 @@ impl Push {
             Poll::Pending => {
                 let tasks = self.door.state.tasks.clone();
                 tasks.spawn(async move {
-                    match poll_fn(|cx| body.poll(cx)).await {
-                        Ok(bytes) => self.conclude(&bytes),
-                        Err(BodyEnd::TooLarge) => self.send(Reason::PayloadTooLarge.answer()),
-                        Err(BodyEnd::Broken) => {}
+                    match tokio::time::timeout(BODY_DEADLINE, poll_fn(|cx| body.poll(cx))).await {
+                        Ok(Ok(bytes)) => self.conclude(&bytes),
+                        Ok(Err(BodyEnd::TooLarge)) => self.send(Reason::PayloadTooLarge.answer()),
+                        Ok(Err(BodyEnd::Broken)) => {}
+                        Err(_) => self.send(Reason::IdleTimeout.answer()),
                     }
                 });
             }

@@ -123,19 +123,15 @@ fn check_links(message: &Map<String, Value>, found: &mut Vec<Violation>) {
     if link.is_some_and(|link| !link.starts_with("https://")) {
         found.push(Violation::new("message.webpush.fcm_options.link", "Only https links."));
     }
-    for place in ["", "android", "android_v2", "apns", "webpush"] {
-        let owner = if place.is_empty() {
-            message.get("fcm_options")
-        } else {
-            message.get(place).and_then(|one| one.get("fcm_options"))
-        };
-        let label = owner.and_then(|options| options.get("analytics_label")).and_then(Value::as_str);
-        let fits = |label: &str| {
-            label.len() <= MOST_LABEL
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte))
-        };
-        if label.is_some_and(|label| !fits(label)) {
-            found.push(Violation::new(format!("message.{place}.fcm_options"), "Invalid analytics label."));
+    let fits = |label: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
+        label.len() <= MOST_LABEL && label.bytes().all(known)
+    };
+    let owners = ["android", "android_v2", "apns", "webpush"].into_iter().filter_map(|name| message.get(name));
+    let options = owners.map(|owner| owner.get("fcm_options")).chain([message.get("fcm_options")]);
+    for label in options.filter_map(|options| options?.get("analytics_label")?.as_str()) {
+        if !fits(label) {
+            found.push(Violation::new("message.fcm_options", "Invalid analytics label."));
         }
     }
 }

@@ -55,6 +55,7 @@ pub(crate) struct Identity<'a> {
 #[derive(Debug)]
 pub struct Ledger {
     inner: Mutex<Inner>,
+    keeps: bool,
     last: watch::Sender<u64>,
 }
 
@@ -80,7 +81,7 @@ impl Ledger {
             odd_ids: Default::default(),
             violations: Default::default(),
         };
-        Self { inner: Mutex::new(inner), last: watch::Sender::new(0) }
+        Self { inner: Mutex::new(inner), keeps: keep_bytes > 0, last: watch::Sender::new(0) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -89,7 +90,8 @@ impl Ledger {
 
     /// Writes one request down.
     pub(crate) fn append(&self, entry: &mut Entry<'_>) {
-        let detail = Details::encode(entry.headers, entry.fingerprint, entry.body);
+        // Outside of the lock, and not at all where nothing is kept.
+        let detail = self.keeps.then(|| Details::encode(entry.headers, entry.fingerprint, entry.body));
         let last = {
             let mut inner = self.lock();
             inner.append(entry, detail);
@@ -121,12 +123,7 @@ impl Ledger {
         let inner = self.lock();
         let end = inner.base + inner.lines.len() as u64;
         let mut found = Vec::new();
-        let first = query.after.max(inner.base) + 1;
-        let candidates: Box<dyn Iterator<Item = u64> + '_> = match &query.token {
-            Some(token) => Box::new(inner.of_token(query.provider, token).into_iter()),
-            None => Box::new(first..=end),
-        };
-        for seq in candidates.filter(|seq| *seq > query.after) {
+        for seq in inner.candidates(query) {
             if let Some(line) = inner.line(seq)
                 && query.admits(line)
             {
@@ -139,12 +136,18 @@ impl Ledger {
         (found, None)
     }
 
+    /// How many records answer the query; `limit` plays no part.
+    pub fn count(&self, query: &Query) -> usize {
+        let inner = self.lock();
+        inner.candidates(query).filter(|seq| inner.line(*seq).is_some_and(|line| query.admits(line))).count()
+    }
+
     /// Waits until at least so many records answer the query; what there is when the deadline passes.
     pub async fn wait(&self, query: &Query, count: usize, deadline: Duration) -> Vec<Record> {
         let mut last = self.last.subscribe();
         let enough = async {
             loop {
-                if self.records(query).len() >= count || last.changed().await.is_err() {
+                if self.count(query) >= count || last.changed().await.is_err() {
                     return;
                 }
             }
@@ -180,7 +183,7 @@ impl Ledger {
 }
 
 impl Inner {
-    fn append(&mut self, entry: &mut Entry<'_>, detail: Box<[u8]>) {
+    fn append(&mut self, entry: &mut Entry<'_>, detail: Option<Box<[u8]>>) {
         let index = self.lines.len() as u32;
         let seq = self.base + u64::from(index) + 1;
         let book = &mut self.books[entry.provider.index()];
@@ -210,13 +213,24 @@ impl Inner {
         if !entry.violations.is_empty() {
             self.violations.insert(seq, std::mem::take(&mut entry.violations).into_boxed_slice());
         }
-        self.details.push(seq, detail);
+        if let Some(detail) = detail {
+            self.details.push(seq, detail);
+        }
         self.lines.push(line);
     }
 
     fn line(&self, seq: u64) -> Option<&Line> {
         let index = seq.checked_sub(self.base + 1)?;
         self.lines.get(usize::try_from(index).ok()?)
+    }
+
+    /// The sequence numbers to look at, in order.
+    fn candidates<'a>(&'a self, query: &Query) -> Box<dyn Iterator<Item = u64> + 'a> {
+        let after = query.after.max(self.base);
+        match &query.token {
+            Some(token) => Box::new(self.of_token(query.provider, token).into_iter().filter(move |seq| *seq > after)),
+            None => Box::new(after + 1..=self.base + self.lines.len() as u64),
+        }
     }
 
     fn of_token(&self, provider: Option<Provider>, token: &str) -> Vec<u64> {
