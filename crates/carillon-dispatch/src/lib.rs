@@ -13,6 +13,8 @@
 
 mod chunk;
 mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod credentials;
 mod dispatcher;
 mod engine;
@@ -28,6 +30,8 @@ mod provider;
 mod render;
 mod sending;
 mod start;
+#[cfg(test)]
+mod tests;
 
 /// Section `amqp`.
 pub use carillon_broker::Config as AmqpConfig;

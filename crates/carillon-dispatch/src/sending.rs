@@ -306,7 +306,9 @@ impl<'a, P: Provider> Sending<'a, P> {
     /// Starts nothing more. Messages that were tried keep their count; the others are simply given back.
     fn stop(&mut self, why: LetGo, now: Instant) {
         self.stopping = true;
-        self.let_go = why;
+        if !self.ready.is_empty() || !self.later.is_empty() {
+            self.let_go = why;
+        }
         let time = self.engine.time(now);
         let later = std::mem::take(&mut self.later).into_iter().map(|(_, open)| open);
         for open in std::mem::take(&mut self.ready).into_iter().chain(later).filter(|open| open.retries > 0) {

@@ -1,0 +1,106 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use carillon_domain::delivery_status::Status;
+
+use super::ledger::EPOCH_MS;
+use super::world::{Scripted, World, chunk, of_app};
+use crate::provider::{Scope, Verdict};
+
+fn refused() -> Verdict {
+    Verdict::Misconfigured { detail: "InvalidProviderToken".into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_credential_holds_its_own_chunks_and_no_others() {
+    let world = World::bounded(Scripted::new(|_, _| refused()), 1, 1000);
+    world.send(vec![chunk(1, 100)]).await.unwrap();
+    assert_eq!(world.calls.count(), 1, "the others need not ask");
+    let outcomes = world.ledger.outcomes(1);
+    assert_eq!(outcomes.len(), 100);
+    assert!(outcomes.values().all(|o| o.status == Status::Queued as u32));
+    let times: BTreeSet<_> = outcomes.values().map(|o| (o.not_before_ms - EPOCH_MS) / 1000).collect();
+    assert_eq!(times, BTreeSet::from([60]));
+    assert_eq!(outcomes.values().map(|o| o.attempts).sum::<u32>(), 1, "what was not sent was not tried");
+    world.send(vec![chunk(2, 10)]).await.unwrap();
+    assert_eq!(world.calls.count(), 1);
+    world.send(vec![of_app("b", 3, 1)]).await.unwrap();
+    assert_eq!(world.calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_credential_is_tried_again_after_a_minute() {
+    let world = World::new(Scripted::new(|_, before| match before {
+        0 => refused(),
+        _ => Verdict::Sent { provider_id: None },
+    }));
+    world.send(vec![chunk(1, 1)]).await.unwrap();
+    world.pass(Duration::from_secs(61)).await;
+    world.send(vec![chunk(2, 1)]).await.unwrap();
+    assert_eq!(world.ledger.outcomes(2)[&0].status, Status::Sent as u32);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_cannot_be_opened_holds_its_messages_without_a_word_to_the_provider() {
+    let world = World::new(Scripted::sends());
+    let mut foreign = chunk(1, 3);
+    foreign.app = "b".into();
+    world.send(vec![foreign]).await.unwrap();
+    let outcomes = world.ledger.outcomes(1);
+    assert!(
+        outcomes.values().all(|o| o.status == Status::Queued as u32 && o.attempts == 0 && o.not_before_ms > EPOCH_MS)
+    );
+    assert_eq!((outcomes.len(), world.calls.count()), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exhausted_quota_pauses_everything_of_the_credential() {
+    let throttled = Verdict::Throttled { retry_after: Some(Duration::from_secs(20)), scope: Scope::Credential };
+    let world = World::bounded(Scripted::new(move |_, _| throttled.clone()), 1, 1000);
+    world.send(vec![chunk(1, 50)]).await.unwrap();
+    assert_eq!(world.calls.count(), 1);
+    let outcomes = world.ledger.outcomes(1);
+    assert!(outcomes.values().all(|o| (19_000..=21_000).contains(&(o.not_before_ms - EPOCH_MS))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_away_is_left_alone_but_for_probes() {
+    let world = World::bounded(Scripted::new(|_, _| Verdict::Unavailable { retry_after: None }), 4, 1000);
+    world.send(vec![chunk(1, 500)]).await.unwrap();
+    let first = world.calls.count();
+    assert!((10..30).contains(&first), "{first}");
+    assert_eq!(world.ledger.outcomes(1).len(), 500);
+    for number in 2..12 {
+        world.send(vec![chunk(number, 100)]).await.unwrap();
+        world.pass(Duration::from_secs(1)).await;
+    }
+    let probes = world.calls.count() - first;
+    assert!((5..=30).contains(&probes), "{probes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_succeeds_lets_the_rest_of_its_chunk_follow() {
+    let world = World::bounded(
+        Scripted::new(|token, before| match (token, before) {
+            ("t0", 10..) | ("t1", _) => Verdict::Sent { provider_id: None },
+            _ => Verdict::Unavailable { retry_after: Some(Duration::from_millis(100)) },
+        }),
+        1,
+        1000,
+    );
+    while world.calls.of("t0") < 10 {
+        world.send(vec![chunk(1000 + world.calls.count() as u32, 1)]).await.unwrap();
+    }
+    world.pass(Duration::from_secs(2)).await;
+    world.send(vec![chunk(1, 2)]).await.unwrap();
+    assert!(world.ledger.outcomes(1).values().all(|o| o.status == Status::Sent as u32));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_is_kept_by_waiting_not_by_deferring() {
+    let world = World::new(Scripted::sends().quota(10.0));
+    let began = tokio::time::Instant::now();
+    world.send(vec![chunk(1, 31)]).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(world.ledger.outcomes(1).values().all(|o| o.status == Status::Sent as u32));
+}

@@ -1,0 +1,9 @@
+//! The engine against a ledger of its own and a scripted provider, in paused time.
+
+mod claims;
+mod holds;
+mod leases;
+mod ledger;
+mod reports;
+mod verdicts;
+mod world;
