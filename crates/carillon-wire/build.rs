@@ -1,6 +1,10 @@
 //! Generates the messages and services of `proto/` with protox, so that no protoc is needed.
 
-#![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a build script talks to cargo by printing and by variables")]
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a build script talks to cargo by printing and by variables"
+)]
 
 use prost::Message;
 

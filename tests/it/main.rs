@@ -1,1 +1,5 @@
-//! Platform tests.
+//! Platform tests: all services, real RabbitMQ, real PostgreSQL, the provider simulators.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod skeleton;

@@ -1,1 +1,12 @@
-//! The World: a whole platform in a test.
+//! The World: a whole platform in a test, every service in two replicas, with real RabbitMQ, real PostgreSQL and the provider
+//! simulators.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up says where")]
+
+mod environment;
+mod replicas;
+mod world;
+
+pub use environment::Environment;
+pub use replicas::Service;
+pub use world::{Phone, World, eventually};

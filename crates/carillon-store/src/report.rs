@@ -65,15 +65,25 @@ const WRITE: &str = "
 /// Retires dead tokens: only while the device still has the generation that was sent to, and, where the provider says since when, only
 /// if it was not registered again after that.
 const RETIRE: &str = "
-    UPDATE devices d SET state = 3, reason = 3, state_at = now()
-    FROM unnest($1::int8[], $2::int4[], $3::timestamptz[]) AS r(device_key, generation, since)
-    WHERE d.device_key = r.device_key AND d.generation = r.generation AND d.state IN (1, 2)
-      AND (r.since IS NULL OR d.registered_at <= r.since)";
+    WITH dead AS (
+        SELECT d.device_key
+        FROM unnest($1::int8[], $2::int4[], $3::timestamptz[]) AS r(device_key, generation, since)
+        JOIN devices d ON d.device_key = r.device_key AND d.generation = r.generation AND d.state IN (1, 2)
+             AND (r.since IS NULL OR d.registered_at <= r.since)
+        ORDER BY d.device_key
+        FOR UPDATE OF d
+    )
+    UPDATE devices d SET state = 3, reason = 3, state_at = now() FROM dead WHERE d.device_key = dead.device_key";
 
-/// To the hour: often enough for people, seldom enough for the table.
+/// To the hour: often enough for people, seldom enough for the table. A device that somebody else is changing is left for the next time.
 const SEEN_SENT: &str = "
-    UPDATE devices SET last_sent_at = now()
-    WHERE device_key = ANY($1) AND (last_sent_at IS NULL OR last_sent_at < now() - interval '1 hour')";
+    WITH sent AS (
+        SELECT device_key FROM devices
+        WHERE device_key = ANY($1) AND (last_sent_at IS NULL OR last_sent_at < now() - interval '1 hour')
+        ORDER BY device_key
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE devices d SET last_sent_at = now() FROM sent WHERE d.device_key = sent.device_key";
 
 impl Store {
     /// Takes a group of reports, whatever their leases say: what a provider took is a fact. Only the word about new sends depends on the

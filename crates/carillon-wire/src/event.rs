@@ -1,7 +1,7 @@
 //! The events of the broker, and the body that a notification's row keeps.
 
 use crate::draft::{draft_from_request, request_from_notification};
-use crate::events::{DataEntry, DispatchChunks, NotificationBody, NotificationsAccepted};
+use crate::events::{DataEntry, DispatchChunk, DispatchChunks, NotificationBody, NotificationsAccepted};
 use bytes::Bytes;
 use carillon_broker::{DecodeError, Event};
 use carillon_domain::content::JsonText;
@@ -26,6 +26,11 @@ macro_rules! event {
 
 event!(NotificationsAccepted, "carillon.events.v1.NotificationsAccepted");
 event!(DispatchChunks, "carillon.events.v1.DispatchChunks");
+
+/// How many bytes a chunk takes in a message.
+pub fn chunk_len(chunk: &DispatchChunk) -> usize {
+    chunk.encoded_len()
+}
 
 /// The bytes that a notification's row keeps.
 pub fn encode_body(notification: &Notification) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Wake-ups: from named notifications to committed chunks and their messages.
 
-use crate::audience::{by_run, listed, paged, selectors};
+use crate::audience::{by_run, listed, selectors};
 use crate::message::{Member, RunText, chunk, messages};
 use crate::plan::{Plan, RunFacts, plan};
 use crate::{Segmenter, campaign};
@@ -113,13 +113,7 @@ impl Segmenter {
         for (i, (run, found)) in runs.iter().zip(found).enumerate() {
             let own: Vec<_> = all.iter().filter(|s| s.run == i as i32).cloned().collect();
             let to = &run.notification.draft().to;
-            let people = if to.is_broad() {
-                let (devices, _) =
-                    expansion.page(run.row.app_key, None, &to.platforms, &to.os, usize::MAX >> 1).await?;
-                paged(to, run.notification.deliver(), devices)
-            } else {
-                listed(to, run.notification.deliver(), &own, found)
-            };
+            let people = listed(to, run.notification.deliver(), &own, found);
             plans.push(plan(&self.facts(run), people));
         }
         Ok(plans)

@@ -145,31 +145,48 @@ fn variant(template: &Template) -> Variant {
     }
 }
 
-/// Puts chunks into messages: small ones travel together, at most 64 recipients a message, each platform and lane by itself.
+/// Puts chunks into messages: small ones travel together, at most 64 recipients and 128 KiB a message, each platform by itself.
 pub(crate) fn messages(lane: Lane, chunks: Vec<(Platform, DispatchChunk)>, now: Timestamp) -> Vec<Outgoing> {
     let headers = carillon_telemetry::inject();
-    let mut out = Vec::new();
-    for platform in Platform::ALL {
-        let mut waiting: Vec<DispatchChunk> = Vec::new();
-        let mut recipients = 0;
-        let mut send = |chunks: Vec<DispatchChunk>| {
-            let Some(first) = chunks.first() else { return };
-            let run = uuid::Uuid::from_slice(&first.run_id).unwrap_or_default();
-            let id = format!("{run}:{}:{}", first.chunk, first.copy);
-            let event = DispatchChunks { chunks, published_at_ms: now.as_millisecond() };
-            let message = Outgoing::to(topology::chunks(*platform, lane), &event).with_id(id);
-            out.push(headers.iter().fold(message, |m, (name, value)| m.with_header(name, value)));
+    let mut parcels: Vec<Parcel> = Vec::new();
+    for (platform, chunk) in chunks {
+        let (recipients, bytes) = (chunk.targets.len(), carillon_wire::chunk_len(&chunk));
+        let fits = |p: &Parcel| {
+            p.platform == platform
+                && p.recipients + recipients <= limits::PREGRANTED_RECIPIENTS
+                && p.bytes + bytes <= limits::CHUNK_BYTES
         };
-        for (_, chunk) in chunks.iter().filter(|(p, _)| p == platform) {
-            let count = chunk.targets.len();
-            if recipients + count > limits::PREGRANTED_RECIPIENTS {
-                send(std::mem::take(&mut waiting));
-                recipients = 0;
-            }
-            recipients += count;
-            waiting.push(chunk.clone());
+        match parcels.iter_mut().rev().take(Platform::ALL.len()).find(|p| fits(p)) {
+            Some(parcel) => parcel.add(chunk, recipients, bytes),
+            None => parcels.push(Parcel { platform, recipients, bytes, chunks: vec![chunk] }),
         }
-        send(waiting);
     }
-    out
+    parcels.into_iter().map(|parcel| parcel.seal(lane, now, &headers)).collect()
+}
+
+/// Chunks that travel in one message.
+struct Parcel {
+    platform: Platform,
+    recipients: usize,
+    bytes: usize,
+    chunks: Vec<DispatchChunk>,
+}
+
+impl Parcel {
+    fn add(&mut self, chunk: DispatchChunk, recipients: usize, bytes: usize) {
+        self.recipients += recipients;
+        self.bytes += bytes;
+        self.chunks.push(chunk);
+    }
+
+    /// The message, under an id that the same work has whenever it is published.
+    fn seal(self, lane: Lane, now: Timestamp, headers: &[(String, String)]) -> Outgoing {
+        let id = self.chunks.first().map_or_else(String::new, |first| {
+            let run = uuid::Uuid::from_slice(&first.run_id).unwrap_or_default();
+            format!("{run}:{}:{}", first.chunk, first.copy)
+        });
+        let event = DispatchChunks { chunks: self.chunks, published_at_ms: now.as_millisecond() };
+        let message = Outgoing::to(topology::chunks(self.platform, lane), &event).with_id(id);
+        headers.iter().fold(message, |m, (name, value)| m.with_header(name, value))
+    }
 }

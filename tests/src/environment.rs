@@ -1,0 +1,32 @@
+//! The settings that a world's services are started with.
+
+use std::collections::BTreeMap;
+
+/// Variables as a process has them.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Sets a variable, without its prefix `CARILLON_`.
+    pub fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.0.insert(format!("CARILLON_{key}"), value.into());
+    }
+
+    /// With one more variable.
+    pub fn with(&self, key: &str, value: impl Into<String>) -> Self {
+        let mut other = self.clone();
+        other.set(key, value);
+        other
+    }
+
+    /// All of them.
+    pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
+/// Where `make test` says that a server is.
+#[allow(clippy::disallowed_methods, reason = "tests find their servers where `make test` says they are")]
+pub(crate) fn server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests with `make test`"))
+}
