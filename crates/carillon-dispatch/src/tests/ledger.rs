@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::time::Duration;
 
 use carillon_wire::internal::ledger_server::{Ledger, LedgerServer};
@@ -11,6 +12,7 @@ use carillon_wire::internal::{
     ReportResponse,
 };
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -76,6 +78,20 @@ impl FakeLedger {
             }
         });
         Endpoint::from_static("http://ledger").connect_with_connector_lazy(connector)
+    }
+
+    /// The URL of it on the loopback address.
+    pub(super) async fn listen(self: &Arc<Self>, tasks: &mut JoinSet<()>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let accept = move |cx: &mut Context<'_>| {
+            listener.poll_accept(cx).map(|accepted| Some(accepted.map(|(stream, _)| stream)))
+        };
+        let server = LedgerServer::from_arc(Arc::clone(self));
+        tasks.spawn(async move {
+            let _ = Server::builder().add_service(server).serve_with_incoming(futures::stream::poll_fn(accept)).await;
+        });
+        url
     }
 
     pub(super) fn now_ms(&self) -> i64 {

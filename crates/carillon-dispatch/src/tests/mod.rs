@@ -4,6 +4,7 @@ mod claims;
 mod holds;
 mod leases;
 mod ledger;
+mod process;
 mod reports;
 mod verdicts;
 mod world;

@@ -27,7 +27,7 @@ use crate::metrics::Meters;
 use crate::pace::Paces;
 use crate::provider::{ChunkFacts, Message, Misconfigured, Provider, Quota, Verdict};
 
-const MASTER: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+pub(super) const MASTER: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 /// What the provider does with a message: its verdict, from the token and how often the token was seen before.
 type Judge = dyn Fn(&str, usize) -> Verdict + Send + Sync;
