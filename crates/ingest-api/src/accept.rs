@@ -5,6 +5,7 @@
 //! follow only save the segmenter its scan, and may be lost.
 
 mod admit;
+mod cancel;
 mod fingerprint;
 mod group;
 mod keys;
@@ -12,6 +13,7 @@ mod wakeups;
 mod writer;
 
 pub(crate) use admit::{Accepted, rehearse, send, send_all};
+pub(crate) use cancel::cancel;
 
 use carillon_broker::Publisher;
 use carillon_domain::ids::NotificationId;

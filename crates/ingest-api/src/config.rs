@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer};
 pub struct Config {
     /// Where the truth is.
     pub database: carillon_store::Config,
+    /// Where work is handed on, and where events come in.
+    pub amqp: carillon_broker::Config,
     /// What secrets are sealed with.
     pub secrets: Secrets,
     /// The first operator's key.
@@ -26,7 +28,7 @@ pub struct Config {
 }
 
 impl ServiceConfig for Config {
-    const SECTIONS: &'static [&'static str] = &["database", "secrets", "operator", "http", "fcm"];
+    const SECTIONS: &'static [&'static str] = &["database", "amqp", "secrets", "operator", "http", "fcm"];
 
     fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
@@ -144,12 +146,16 @@ mod tests {
     const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
     fn load(more: &[(&str, &str)]) -> Result<Config, carillon_runtime::config::Faults> {
-        let must = [("CARILLON_DATABASE__URL", "postgres://x@localhost/x"), ("CARILLON_SECRETS__KEY", KEY)];
+        let must = [
+            ("CARILLON_DATABASE__URL", "postgres://x@localhost/x"),
+            ("CARILLON_AMQP__URL", "amqp://localhost/%2f"),
+            ("CARILLON_SECRETS__KEY", KEY),
+        ];
         carillon_runtime::config::load(None, must.iter().chain(more).copied())
     }
 
     #[test]
-    fn the_database_and_a_key_for_secrets_are_all_it_needs() {
+    fn the_database_the_broker_and_a_key_for_secrets_are_all_it_needs() {
         let config = load(&[]).unwrap();
         assert_eq!(config.http.listen.port(), 8080);
         assert!(config.operator.key.is_none() && config.fcm.allow_hosts.is_empty());

@@ -7,13 +7,16 @@ mod authorize;
 mod body;
 mod cors;
 mod credentials;
+pub(crate) mod devices;
 mod frame;
-mod idempotency;
+pub(crate) mod idempotency;
 mod keys;
+pub(crate) mod notifications;
 mod observe;
 mod openapi;
 mod problem;
 mod query;
+mod receipts;
 mod request_id;
 mod routes;
 mod server;
@@ -41,6 +44,9 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(account::routes())
         .merge(apps::routes())
         .merge(credentials::routes())
+        .merge(devices::routes())
+        .merge(notifications::routes())
+        .merge(receipts::routes())
         .merge(openapi::routes())
 }
 

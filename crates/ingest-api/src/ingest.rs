@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use carillon_broker::Publisher;
 use carillon_domain::ids::TenantKey;
 use carillon_domain::platform::Platform;
-use carillon_runtime::{Clock, Scope, StartError};
+use carillon_runtime::{CancellationToken, Clock, Scope, StartError};
 use carillon_store::{App, Changed, Store};
 use carillon_vault::{KindVault, Vault};
 
 use crate::Config;
+use crate::accept::Acceptor;
 use crate::auth::Keyring;
 use crate::cache::Cache;
 use crate::credentials::HostPort;
+use crate::permits::Permits;
 use crate::refusal::Refusal;
 
 /// The longest a request waits for a connection to the database: callers repeat, so a queue would only age.
@@ -23,6 +26,10 @@ pub(crate) struct Ingest {
     pub(crate) keyring: Keyring,
     pub(crate) clock: Clock,
     pub(crate) fcm_hosts: Vec<HostPort>,
+    pub(crate) permits: Permits,
+    pub(crate) acceptor: Acceptor,
+    /// Where this process counts, so that processes do not wait for each other's counters.
+    pub(crate) slot: i16,
     vaults: Vec<(Platform, KindVault)>,
     apps: Cache<(TenantKey, String), App>,
 }
@@ -31,7 +38,12 @@ pub(crate) struct Ingest {
 pub(crate) type Shared = Arc<Ingest>;
 
 impl Ingest {
-    pub(crate) fn new(config: &Config, scope: &Scope) -> Result<Shared, StartError> {
+    /// The token is cancelled when everything that was accepted is told to the broker; see [`Acceptor::start`].
+    pub(crate) fn new(
+        config: &Config,
+        scope: &Scope,
+        publisher: Publisher,
+    ) -> Result<(Shared, CancellationToken), StartError> {
         let mut database = config.database.clone();
         database.wait_ms = database.wait_ms.min(CONNECTION_WAIT_MS);
         let store = Store::open(&database, scope.service()).map_err(|e| StartError::misconfigured(e.to_string()))?;
@@ -39,14 +51,19 @@ impl Ingest {
             Vault::from_list(config.secrets.key.expose()).map_err(|e| StartError::misconfigured(e.to_string()))?;
         let vaults = Platform::ALL.iter().map(|platform| Ok((*platform, vault.for_kind(platform.as_str())?)));
         let operator_key = config.operator.key.as_ref().map(|key| key.expose());
-        Ok(Arc::new(Self {
+        let (acceptor, told) = Acceptor::start(scope, store.clone(), publisher);
+        let ingest = Self {
             keyring: Keyring::new(store.clone(), scope.clock(), operator_key),
             clock: scope.clock(),
             fcm_hosts: config.fcm.allow_hosts.iter().filter_map(|host| HostPort::parse(host)).collect(),
             vaults: vaults.collect::<Result<_, carillon_vault::Error>>()?,
             apps: Cache::new(),
+            permits: Permits::new(store.clone()),
+            acceptor,
+            slot: slot(),
             store,
-        }))
+        };
+        Ok((Arc::new(ingest), told))
     }
 
     /// What seals the credentials of a platform.
@@ -76,5 +93,11 @@ impl Ingest {
         if concerns("tenants") || concerns("apps") {
             self.apps.clear();
         }
+        self.permits.forget(changed);
     }
+}
+
+/// Any of a few: more would only make reading the counters slower.
+fn slot() -> i16 {
+    i16::from(uuid::Uuid::new_v4().as_bytes()[0] % 16)
 }

@@ -1,13 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+mod accept;
 mod auth;
+mod bodies;
+mod broker;
 mod cache;
 mod config;
 mod credentials;
+mod deliveries;
 mod http;
 mod ingest;
 mod json;
+mod permits;
 mod refusal;
+mod registering;
 mod watch;
 
 pub use config::{Config, Fcm, Http, Operator, Secrets};
@@ -29,8 +35,10 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
 /// # Errors
 /// As [`start`].
 pub async fn start_on(config: Config, scope: Scope) -> Result<SocketAddr, StartError> {
-    let ingest = ingest::Ingest::new(&config, &scope)?;
+    let broker = broker::connect(&config.amqp, &scope)?;
+    let (ingest, told) = ingest::Ingest::new(&config, &scope, broker.publisher())?;
     watch::start(&ingest, &scope);
+    broker::keep(broker, told, &scope);
     let address = http::start(&config.http, ingest, &scope).await?;
     tracing::info!(http.address = %address, "the public port is open");
     Ok(address)

@@ -12,7 +12,6 @@ use crate::cache::Cache;
 use crate::refusal::Refusal;
 
 /// The switches of tenants, and the platforms that apps have credentials for.
-#[derive(Debug)]
 pub(crate) struct Permits {
     store: Store,
     switches: Cache<TenantKey, bool>,
@@ -29,7 +28,7 @@ impl Permits {
     /// # Errors
     /// `push_disabled`, `not_found` for a tenant that is gone, `unavailable`.
     pub(crate) async fn check_switch(&self, tenant: &TenantRef, app: &App) -> Result<(), Refusal> {
-        let load = async || Ok::<_, Refusal>(self.store.tenant(&tenant.id).await?.map(|found| found.push_enabled));
+        let load = async { Ok::<_, Refusal>(self.store.tenant(&tenant.id).await?.map(|found| found.push_enabled)) };
         let on = self.switches.get(&tenant.key, load).await?.ok_or_else(Refusal::not_found)?;
         match (*on, app.settings.push_enabled) {
             (true, true) => Ok(()),
@@ -43,7 +42,7 @@ impl Permits {
     /// # Errors
     /// `unavailable`.
     pub(crate) async fn platforms(&self, tenant: TenantKey, app: AppKey) -> Result<Arc<Vec<Platform>>, Refusal> {
-        let load = async || {
+        let load = async {
             let credentials = self.store.current_credentials(tenant, app).await?;
             Ok::<_, Refusal>(Some(credentials.into_iter().map(|credential| credential.platform).collect()))
         };

@@ -46,6 +46,14 @@ impl Refusal {
         faults.into()
     }
 
+    /// The same refusal of something that stands at `pointer` in the request.
+    pub(crate) fn below(mut self, pointer: &str) -> Self {
+        for fault in &mut self.faults {
+            fault.pointer.insert_str(0, pointer);
+        }
+        self
+    }
+
     /// The stable text form of the code.
     pub(crate) fn code_text(&self) -> &'static str {
         self.code.map_or("internal", ErrorCode::as_str)

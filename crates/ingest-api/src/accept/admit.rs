@@ -206,7 +206,7 @@ fn accepted(answer: Answer) -> Result<Accepted, Refusal> {
             Err(Refusal::new(ErrorCode::IdempotencyInProgress, detail))
         }
         Answer::Busy => {
-            metrics::counter(&names::intake::SHED, &[("reason", "queue_full")]).inc();
+            metrics::counter(&names::SHED, &[("reason", "queue_full")]).inc();
             Err(Refusal::unavailable())
         }
         Answer::Unavailable => Err(Refusal::unavailable()),

@@ -85,7 +85,10 @@ mod tests {
             cascade: vec![CascadeLink {
                 unless: Unless::Read,
                 within: Seconds(60),
-                sms: Sms { localized: vec![("pl".into(), "P".into()), ("de".into(), "D".into())], ..Default::default() },
+                sms: Sms {
+                    localized: vec![("pl".into(), "P".into()), ("de".into(), "D".into())],
+                    ..Default::default()
+                },
             }],
             ..Default::default()
         }

@@ -1,9 +1,9 @@
 //! The writer: one task that turns the queue into commits.
 
+use super::Answer;
 use super::group::{Fate, commit};
 use super::keys::InFlight;
 use super::wakeups::Wakeups;
-use super::Answer;
 use carillon_domain::ids::NotificationId;
 use carillon_domain::notification::State;
 use carillon_store::{NewNotification, Store};
@@ -26,7 +26,7 @@ pub(super) struct Job {
 
 /// Writes until the last sender is gone and the queue is empty.
 pub(super) async fn write(mut queue: mpsc::Receiver<Job>, store: Store, wakeups: Wakeups) {
-    let sizes = metrics::histogram(&names::intake::ACCEPT_BATCH, &[]);
+    let sizes = metrics::histogram(&names::ACCEPT_BATCH, &[]);
     let hits = Hits::new();
     let mut jobs = Vec::with_capacity(GROUP);
     while queue.recv_many(&mut jobs, GROUP).await > 0 {
@@ -75,7 +75,7 @@ struct Hits {
 
 impl Hits {
     fn new() -> Self {
-        let of = |outcome| metrics::counter(&names::intake::IDEMPOTENCY_HITS, &[("outcome", outcome)]);
+        let of = |outcome| metrics::counter(&names::IDEMPOTENCY_HITS, &[("outcome", outcome)]);
         Self { same: of("same"), different: of("different") }
     }
 

@@ -66,11 +66,11 @@ fn text(object: &mut Object<'_>, name: &'static str) -> Change<String> {
 }
 
 /// A field that always has a value: null gives it the one it has when nobody says.
-fn cleared<T>(
-    object: &mut Object<'_>,
+fn cleared<'a, T>(
+    object: &mut Object<'a>,
     name: &'static str,
     rest: T,
-    read: impl FnOnce(&mut Object<'_>, &'static str) -> Option<T>,
+    read: impl FnOnce(&mut Object<'a>, &'static str) -> Option<T>,
 ) -> Option<T> {
     object.merge(name, read).map(|given| given.unwrap_or(rest))
 }
@@ -210,8 +210,10 @@ mod tests {
             (json!({"fid": "!"}), "/fid"),
             (json!({"subscription": {"endpoint": "http://x", "keys": keys}}), "/subscription/endpoint"),
             (json!({"subscription": {"endpoint": "https://x", "keys": keys}}), "/subscription/keys/auth"),
-            (json!({"subscription": {"endpoint": "https://x", "keys": {"p256dh": "+/", "auth": "x"}}}),
-             "/subscription/keys/p256dh"),
+            (
+                json!({"subscription": {"endpoint": "https://x", "keys": {"p256dh": "+/", "auth": "x"}}}),
+                "/subscription/keys/p256dh",
+            ),
             (json!({"subscription": {"endpoint": "https://x"}}), "/subscription/keys"),
             (json!({"user_id": ""}), "/user_id"),
             (json!({"user_id": "a\u{7}"}), "/user_id"),

@@ -81,7 +81,9 @@ pub(crate) fn validate(draft: Draft, faults: Faults, now: Timestamp) -> Result<V
 
 /// Whether one place lies in the other.
 fn touches(one: &str, other: &str) -> bool {
-    let inside = |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let inside = |outer: &str, inner: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     inside(one, other) || inside(other, one)
 }
 
@@ -112,7 +114,8 @@ fn metadata(object: &mut Object<'_>) -> Vec<(String, String)> {
     for (key, value) in map {
         match value.as_str() {
             Some(text) => pairs.push((key.clone(), text.to_owned())),
-            None => object.faults(fault(format!("{}/{}", object.at("metadata"), crate::json::escape(key)), "must be a text")),
+            None => object
+                .faults(fault(format!("{}/{}", object.at("metadata"), crate::json::escape(key)), "must be a text")),
         }
     }
     pairs

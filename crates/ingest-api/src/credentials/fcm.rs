@@ -67,11 +67,11 @@ impl Fcm {
         let Ok(uri) = self.token_uri.parse::<http::Uri>() else { return false };
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
         let host = authority.host();
-        let port = authority.port_u16().or(match scheme {
-            "https" => Some(443),
-            "http" => Some(80),
+        let port = match scheme {
+            "https" => Some(authority.port_u16().unwrap_or(443)),
+            "http" => Some(authority.port_u16().unwrap_or(80)),
             _ => None,
-        });
+        };
         let Some(port) = port.filter(|_| !authority.as_str().contains('@')) else { return false };
         let google = scheme == "https" && port == 443 && is_google(host);
         google || allowed.iter().any(|one| one.matches(host, port))

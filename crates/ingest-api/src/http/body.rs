@@ -83,7 +83,7 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(ErrorCode::BodyTooLarge, format!("The body may have at most {limit} bytes."))
 }
 
-fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") || essence.eq_ignore_ascii_case("application/merge-patch+json")

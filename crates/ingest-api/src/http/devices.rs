@@ -157,12 +157,7 @@ pub(crate) fn listed_state(text: &str) -> Option<DeviceState> {
 }
 
 /// A query parameter that `parse` understands.
-pub(super) fn parsed<T>(
-    query: &mut Query,
-    name: &str,
-    must: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Option<T> {
+pub(super) fn parsed<T>(query: &mut Query, name: &str, must: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     let text = query.one(name)?;
     let value = parse(&text);
     if value.is_none() {

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, header};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
-use super::observe::{self, Seen};
+use super::observe::{self, Durations};
 use super::problem::Problem;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::config::Http;
@@ -26,6 +26,7 @@ const IGNORED_BYTES: usize = 1_024;
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     in_work: Arc<Semaphore>,
+    durations: Arc<Durations>,
     deadline: Duration,
     pub(super) body_timeout: Duration,
 }
@@ -34,6 +35,7 @@ impl Frame {
     pub(super) fn new(config: &Http) -> Self {
         Self {
             in_work: Arc::new(Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
+            durations: Arc::new(Durations::new()),
             deadline: config.deadline.get(),
             body_timeout: config.body_timeout.get(),
         }
@@ -71,7 +73,7 @@ pub(super) async fn frame(State(frame): State<Frame>, mut request: Request, next
     let began = Instant::now();
     let id = RequestId::of(request.headers());
     // The pattern, never the path: paths carry ids of persons and devices.
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or(observe::UNMATCHED, MatchedPath::as_str).to_owned();
     let method = request.method().clone();
     let span = observe::span(&method, &route, &id, request.headers());
     let notes = Notes::default();
@@ -94,13 +96,14 @@ pub(super) async fn frame(State(frame): State<Frame>, mut request: Request, next
         headers.insert(IGNORED_FIELDS, ignored);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    observe::done(&span, &Seen { method: &method, route: &route, status: response.status(), took: began.elapsed() });
+    frame.durations.done(&span, &method, &route, response.status(), began.elapsed());
     response
 }
 
 /// Answers within the deadline, whatever happens inside.
 async fn answer(frame: &Frame, request: Request, next: Next) -> Response {
     let Ok(_permit) = frame.in_work.try_acquire() else {
+        frame.durations.turned_away();
         return Problem::from(Refusal::unavailable()).into_response();
     };
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();

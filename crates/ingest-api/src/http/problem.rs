@@ -1,7 +1,7 @@
 //! Refusals as problem+json (RFC 9457). The one place where an error code becomes a status.
 
 use axum::response::{IntoResponse, Response};
-use carillon_domain::fault::{ErrorCode, Faults};
+use carillon_domain::fault::{ErrorCode, Fault, Faults};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
@@ -55,25 +55,29 @@ impl Problem {
         Self::from(refusal).with_status(status)
     }
 
+    /// The members of problem+json.
+    pub(super) fn body(&self, request_id: &str) -> Value {
+        let Inner { status, refusal, .. } = &*self.0;
+        let mut body = Map::new();
+        body.insert("type".into(), format!("urn:carillon:problem:{}", refusal.code_text()).into());
+        body.insert("title".into(), title(refusal.code).into());
+        body.insert("status".into(), status.as_u16().into());
+        body.insert("code".into(), refusal.code_text().into());
+        body.insert("detail".into(), refusal.detail.as_str().into());
+        body.insert("request_id".into(), request_id.into());
+        if !refusal.faults.is_empty() {
+            let error = |f: &Fault| json!({"pointer": f.pointer, "detail": f.detail, "code": f.code.as_str()});
+            body.insert("errors".into(), Value::Array(refusal.faults.iter().map(error).collect()));
+        }
+        body.extend(refusal.members.clone());
+        Value::Object(body)
+    }
+
     /// The answer itself.
     pub(super) fn render(self, request_id: &str) -> Response {
-        let Inner { status, refusal, allow } = *self.0;
-        let code_text = refusal.code_text();
-        let Refusal { detail, faults, retry_after, members, code } = refusal;
-        let mut body = Map::new();
-        body.insert("type".into(), format!("urn:carillon:problem:{code_text}").into());
-        body.insert("title".into(), title(code).into());
-        body.insert("status".into(), status.as_u16().into());
-        body.insert("code".into(), code_text.into());
-        body.insert("detail".into(), detail.into());
-        body.insert("request_id".into(), request_id.into());
-        if !faults.is_empty() {
-            let errors =
-                faults.iter().map(|f| json!({"pointer": f.pointer, "detail": f.detail, "code": f.code.as_str()}));
-            body.insert("errors".into(), Value::Array(errors.collect()));
-        }
-        body.extend(members);
-        let mut response = (status, Value::Object(body).to_string()).into_response();
+        let body = self.body(request_id).to_string();
+        let Inner { status, refusal: Refusal { retry_after, code, .. }, allow } = *self.0;
+        let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         if let Some(allow) = allow {
             headers.insert(header::ALLOW, allow);

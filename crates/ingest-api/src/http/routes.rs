@@ -22,6 +22,11 @@ const OPERATOR: Access = Access { operator: true, ..NOBODY };
 /// `cpk_`.
 const APP: Access = Access { app: true, ..NOBODY };
 
+/// `csk_` with this grant, or the installation itself.
+const fn server_or_device(grant: Grant) -> Access {
+    Access { device: true, ..server(grant) }
+}
+
 /// `csk_` with this grant.
 const fn server(grant: Grant) -> Access {
     Access { server: Some(grant), ..NOBODY }
@@ -94,6 +99,19 @@ pub(super) const ROUTES: &[Route] = &[
     route(Method::PUT, "/v1/apps/{app}/credentials/{platform}", server(Grant::Admin)),
     route(Method::GET, "/v1/apps/{app}/credentials/{platform}", server(Grant::Read)),
     route(Method::DELETE, "/v1/apps/{app}/credentials/{platform}", server(Grant::Admin)),
+    route(Method::GET, "/v1/apps/{app}/devices", server(Grant::Read)),
+    route(Method::PUT, "/v1/apps/{app}/devices/{device}", Access { app: true, ..server_or_device(Grant::Devices) }),
+    route(Method::GET, "/v1/apps/{app}/devices/{device}", server_or_device(Grant::Read)),
+    route(Method::PATCH, "/v1/apps/{app}/devices/{device}", server_or_device(Grant::Devices)),
+    route(Method::DELETE, "/v1/apps/{app}/devices/{device}", server(Grant::Devices)),
+    route(Method::POST, "/v1/apps/{app}/devices/{device}/unlink", server_or_device(Grant::Devices)),
+    route(Method::POST, "/v1/notifications", server(Grant::Send)),
+    route(Method::GET, "/v1/notifications", server(Grant::Read)),
+    route(Method::POST, "/v1/notifications:batch", server(Grant::Send)),
+    route(Method::GET, "/v1/notifications/{id}", server(Grant::Read)),
+    route(Method::POST, "/v1/notifications/{id}/cancel", server(Grant::Send)),
+    route(Method::GET, "/v1/notifications/{id}/deliveries", server(Grant::Read)),
+    route(Method::POST, "/v1/receipts", server_or_device(Grant::Devices)),
     route(Method::GET, "/openapi.json", PUBLIC),
 ];
 

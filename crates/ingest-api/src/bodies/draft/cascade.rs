@@ -10,8 +10,7 @@ pub(super) fn cascade(object: &mut Object<'_>) -> Vec<CascadeLink> {
 }
 
 fn link(mut link: Object<'_>) -> Option<CascadeLink> {
-    let unless =
-        link.need("unless", |object, name| object.parsed(name, &one_of(&Unless::texts()), Unless::from_text));
+    let unless = link.need("unless", |object, name| object.parsed(name, &one_of(&Unless::texts()), Unless::from_text));
     let within = link.need("within", Object::duration);
     let sms = link.need("then", Object::object).and_then(|mut then| then.need("sms", Object::object).map(sms));
     Some(CascadeLink { unless: unless?, within: within?, sms: sms? })

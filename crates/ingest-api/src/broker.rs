@@ -1,0 +1,51 @@
+//! The life of this process's connections to the broker.
+
+use std::time::Duration;
+
+use carillon_broker::Broker;
+use carillon_runtime::{BoxError, CancellationToken, Scope, StartError};
+use carillon_wire::topology;
+use tokio::time::timeout;
+
+/// How long what was accepted last may take to be told to the broker when the process stops.
+const LAST_WORDS: Duration = Duration::from_secs(12);
+
+/// Begins to connect; a broker that is away is no error: what is accepted meanwhile waits as rows.
+pub(crate) fn connect(config: &carillon_broker::Config, scope: &Scope) -> Result<Broker, StartError> {
+    Broker::connect(config, scope.service(), topology::topology(), scope.stopping())
+        .map_err(|error| StartError::misconfigured(error.to_string()))
+}
+
+/// Shows the connections in `/readyz`, and closes them when the process stops: not before `told`, since a wake-up that is not
+/// published costs its recipients the time until the scan finds them.
+pub(crate) fn keep(broker: Broker, told: CancellationToken, scope: &Scope) {
+    let (shown, mut status) = (scope.dependency("broker"), broker.status());
+    let stopping = scope.stopping();
+    scope.spawn_helper("broker status", async move {
+        loop {
+            let now = *status.borrow_and_update();
+            let words = match (now.connected(), now.blocked) {
+                (true, false) => "connected",
+                (true, true) => "takes no messages: it is short of memory or disk",
+                (false, _) => "is not connected",
+            };
+            shown.set(now.connected() && !now.blocked, words);
+            match stopping.run_until_cancelled(status.changed()).await {
+                Some(Ok(())) => {}
+                _ => return,
+            }
+        }
+    });
+    let stopping = scope.stopping();
+    scope.spawn::<BoxError>("broker", async move {
+        tokio::select! {
+            // A client task that died ends the process at once.
+            died = broker.drained(), if !stopping.is_cancelled() => return Ok(died?),
+            () = async {
+                stopping.cancelled().await;
+                let _ = timeout(LAST_WORDS, told.cancelled()).await;
+            } => {}
+        }
+        Ok(broker.drained().await?)
+    });
+}
