@@ -1,0 +1,32 @@
+# The verbs. Each is one line that calls a script or cargo; CI uses the same ones.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help run demo test lint fmt build tools ci
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## everything on this machine, with a first push; stays until Ctrl-C
+	@exec $(CARGO) run --quiet --package carillon -- dev
+
+demo: build ## everything from nothing, the demo scenario, a report in target/demo.json
+	@exec $(CARGO) run --quiet --package carillon -- demo
+
+test: tools ## what CI runs: checks, build, every test against its own broker and database
+	@exec deploy/local/test.sh
+
+lint: tools ## formatting and clippy
+	@exec deploy/local/lint.sh
+
+fmt: ## format all code
+	@$(CARGO) fmt --all
+
+build: tools ## every binary
+	@$(CARGO) build --workspace --bins
+
+tools: ## install what is missing to build (Debian, Ubuntu), or say what is
+	@deploy/local/tools.sh
+
+ci: ## make test, then make demo
+	@exec .ci/run
