@@ -161,7 +161,12 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
-    pub async fn has_notification(&self, tenant: TenantKey, id: NotificationId, only: Option<&[String]>) -> Result<bool> {
+    pub async fn has_notification(
+        &self,
+        tenant: TenantKey,
+        id: NotificationId,
+        only: Option<&[String]>,
+    ) -> Result<bool> {
         const SQL: &str = "SELECT 1 FROM notifications n JOIN apps a ON a.app_key = n.app_key
             WHERE n.tenant_key = $1 AND n.notification_id = $2 AND ($3::text[] IS NULL OR a.app = ANY($3))";
         Ok(self.maybe_row(SQL, &[&tenant.0, &id.0, &only]).await?.is_some())

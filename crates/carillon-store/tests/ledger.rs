@@ -1,5 +1,7 @@
 //! The ledger against a real PostgreSQL: nothing lost, nothing counted twice, whoever comes first.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its database says where")]
+
 #[path = "ledger/world.rs"]
 mod world;
 
