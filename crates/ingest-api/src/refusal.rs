@@ -12,6 +12,8 @@ pub(crate) struct Refusal {
     pub(crate) detail: String,
     /// Every fault of the input, if it is the input.
     pub(crate) faults: Vec<Fault>,
+    /// Whether the input could not be read at all; HTTP has a status of its own for that.
+    pub(crate) unreadable: bool,
     /// Seconds after which a repetition may succeed.
     pub(crate) retry_after: Option<u32>,
     /// Further members of the answer (`payload_too_large` names platform, bytes and limit).
@@ -21,7 +23,14 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let retry_after = matches!(code, ErrorCode::Unavailable | ErrorCode::RateLimited).then_some(1);
-        Self { code: Some(code), detail: detail.into(), faults: Vec::new(), retry_after, members: Map::new() }
+        Self {
+            code: Some(code),
+            detail: detail.into(),
+            faults: Vec::new(),
+            unreadable: false,
+            retry_after,
+            members: Map::new(),
+        }
     }
 
     /// The one answer for what does not exist and for what is somebody else's: nothing in it may tell them apart.
@@ -36,7 +45,7 @@ impl Refusal {
     /// A fault of ours. What it is stands in the log, under the request's id.
     pub(crate) fn internal() -> Self {
         let detail = "The request failed for a reason that is not its own.".to_owned();
-        Self { code: None, detail, faults: Vec::new(), retry_after: None, members: Map::new() }
+        Self { code: None, detail, faults: Vec::new(), unreadable: false, retry_after: None, members: Map::new() }
     }
 
     /// One fault.

@@ -37,7 +37,7 @@ fn read(outer: &Object<'_>, file: &Map<String, Value>) -> Option<(String, String
     let text = |name: &str, max: usize, fine: &dyn Fn(&str) -> bool, must: &str| {
         let found = file.get(name).and_then(Value::as_str).filter(|t| t.len() <= max && !t.contains('\0') && fine(t));
         if found.is_none() {
-            outer.fault_code(CredentialInvalid, &format!("service_account/{name}"), must);
+            outer.fault_inside(CredentialInvalid, "service_account", name, must);
         }
         found.map(str::to_owned)
     };

@@ -33,9 +33,7 @@ impl<T: FromJson, S: Send + Sync> FromRequest<S> for Body<T> {
             Some(caller) if caller.is_on_a_device() => Unknown::Ignore,
             _ => Unknown::Refuse,
         };
-        // What is no JSON at all has HTTP's own status; what says the wrong thing is 422.
-        let value = json::parse(if absent { b"{}" } else { &bytes });
-        let value = value.map_err(|refusal| Problem::from(refusal).with_status(StatusCode::BAD_REQUEST))?;
+        let value = json::parse(if absent { b"{}" } else { &bytes })?;
         let read = json::read::<T>(&value, unknown)?;
         if let Some(notes) = parts.extensions.get::<Notes>() {
             notes.ignored(read.ignored);

@@ -56,7 +56,7 @@ impl Problem {
     }
 
     /// The members of problem+json.
-    pub(super) fn body(&self, request_id: &str) -> Value {
+    pub(crate) fn body(&self, request_id: &str) -> Value {
         let Inner { status, refusal, .. } = &*self.0;
         let mut body = Map::new();
         body.insert("type".into(), format!("urn:carillon:problem:{}", refusal.code_text()).into());
@@ -104,7 +104,9 @@ impl IntoResponse for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self(Box::new(Inner { status: status(refusal.code), refusal, allow: None }))
+        // What is no JSON at all has HTTP's own status; JSON that says the wrong thing is 422.
+        let status = if refusal.unreadable { StatusCode::BAD_REQUEST } else { status(refusal.code) };
+        Self(Box::new(Inner { status, refusal, allow: None }))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use carillon_domain::fault::{ErrorCode, Faults};
+use carillon_domain::fault::Faults;
 use carillon_domain::limits;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -26,15 +26,19 @@ pub(crate) fn parse(body: &[u8]) -> Result<Value, Refusal> {
     let mut faults = faults.into_inner();
     match parsed {
         Ok(value) if faults.is_empty() => Ok(value),
-        Ok(_) => Err(faults.into()),
+        Ok(_) => Err(unreadable(faults)),
         Err(error) => {
             if faults.is_empty() {
                 let kind = if error.is_eof() { "ends too early" } else { "is not JSON (RFC 8259)" };
                 faults.add("", format!("{kind}, at line {} column {}", error.line(), error.column()));
             }
-            Err(Refusal { code: Some(ErrorCode::InvalidRequest), ..faults.into() })
+            Err(unreadable(faults))
         }
     }
+}
+
+fn unreadable(faults: Faults) -> Refusal {
+    Refusal { unreadable: true, ..faults.into() }
 }
 
 struct Strict<'a> {

@@ -131,6 +131,11 @@ impl<'a> Object<'a> {
         self.findings.add_code(code, self.at(name), detail);
     }
 
+    /// Notes a fault inside a field that is somebody else's format.
+    pub(crate) fn fault_inside(&self, code: ErrorCode, name: &str, inner: &str, detail: impl Into<String>) {
+        self.findings.add_code(code, format!("{}/{}", self.at(name), escape(inner)), detail);
+    }
+
     /// Notes what a check of the domain found.
     pub(crate) fn faults(&self, faults: Faults) {
         self.findings.extend(faults);
