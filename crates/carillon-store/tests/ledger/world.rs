@@ -12,11 +12,11 @@ use carillon_store::{
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-pub struct World {
-    pub store: Store,
-    pub sql: Client,
-    pub tenant: TenantKey,
-    pub app: AppKey,
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) sql: Client,
+    pub(crate) tenant: TenantKey,
+    pub(crate) app: AppKey,
 }
 
 #[allow(clippy::disallowed_methods, reason = "tests find the database where `make test` says it is")]
@@ -33,7 +33,7 @@ async fn connect(url: &str) -> Client {
 
 impl World {
     /// A fresh, migrated database.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let admin = connect(&url()).await;
         let name = format!("ledger_{}", Uuid::new_v4().simple());
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database can be made");
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// A user's APNs device; returns its key.
-    pub async fn device(&self, user: &str, device: &str) -> i64 {
+    pub(crate) async fn device(&self, user: &str, device: &str) -> i64 {
         let token = format!("{:064x}", Uuid::new_v4().as_u128());
         self.sql
             .query_one(
@@ -72,14 +72,14 @@ impl World {
     }
 
     /// Accepts a notification.
-    pub async fn accept(&self) -> NotificationId {
+    pub(crate) async fn accept(&self) -> NotificationId {
         let notification_id = NotificationId(Uuid::now_v7());
         let new = self.notification(notification_id);
         self.store.accept_group(&[new]).await.expect("accepted");
         notification_id
     }
 
-    pub fn notification(&self, notification_id: NotificationId) -> NewNotification {
+    pub(crate) fn notification(&self, notification_id: NotificationId) -> NewNotification {
         NewNotification {
             notification_id,
             tenant_key: self.tenant,
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Expands a notification to one chunk of the users' devices; with `cascade`, also a cascade row each.
-    pub async fn expand(&self, id: NotificationId, users: &[&str], cascade: Option<NewCascadeShape>) -> ChunkId {
+    pub(crate) async fn expand(&self, id: NotificationId, users: &[&str], cascade: Option<NewCascadeShape>) -> ChunkId {
         let (expansion, runs) = self.store.expand(&[id]).await.expect("expands");
         assert_eq!(runs.len(), 1, "the notification is due and nobody else works on it");
         let selectors: Vec<Selector> = users
@@ -148,22 +148,22 @@ impl World {
     }
 
     /// A notification to users, ready to be claimed.
-    pub async fn chunk(&self, users: &[&str]) -> ChunkId {
+    pub(crate) async fn chunk(&self, users: &[&str]) -> ChunkId {
         let id = self.accept().await;
         self.expand(id, users, None).await
     }
 
-    pub async fn claim(&self, chunk: ChunkId) -> Option<Granted> {
+    pub(crate) async fn claim(&self, chunk: ChunkId) -> Option<Granted> {
         let lease = (Uuid::new_v4().as_u128() as u64 >> 1) as i64;
         self.store.claim(&[chunk], &[lease], false).await.expect("the ledger answers").0.remove(0)
     }
 
-    pub async fn report(&self, chunk: ChunkId, lease: i64, outcomes: Vec<Outcome>, release: bool) -> Reported {
+    pub(crate) async fn report(&self, chunk: ChunkId, lease: i64, outcomes: Vec<Outcome>, release: bool) -> Reported {
         self.store.report(&[ChunkReport { chunk, lease, outcomes, release }], 0).await.expect("the ledger takes it")
     }
 
     /// The status counts of a run's channel: sent, failed, cancelled, delivered, opened.
-    pub async fn counts(&self, run: RunId, channel: i16) -> (i64, i64, i64, i64, i64) {
+    pub(crate) async fn counts(&self, run: RunId, channel: i16) -> (i64, i64, i64, i64, i64) {
         let row = self
             .sql
             .query_one(
@@ -177,7 +177,7 @@ impl World {
         (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4))
     }
 
-    pub async fn positions(&self, chunk: ChunkId) -> Positions {
+    pub(crate) async fn positions(&self, chunk: ChunkId) -> Positions {
         let row = self
             .sql
             .query_one(
@@ -189,7 +189,7 @@ impl World {
         Positions::from_row(row.get(0), row.get(1))
     }
 
-    pub async fn cascade_state(&self, run: RunId, person: i32) -> (i16, Option<f64>) {
+    pub(crate) async fn cascade_state(&self, run: RunId, person: i32) -> (i16, Option<f64>) {
         let row = self
             .sql
             .query_one(
@@ -203,16 +203,16 @@ impl World {
 }
 
 #[derive(Clone, Copy)]
-pub struct NewCascadeShape {
-    pub unless: carillon_domain::cascade::Unless,
-    pub within: u32,
+pub(crate) struct NewCascadeShape {
+    pub(crate) unless: carillon_domain::cascade::Unless,
+    pub(crate) within: u32,
 }
 
-pub fn sent(position: u16) -> Outcome {
+pub(crate) fn sent(position: u16) -> Outcome {
     closed(position, Status::Sent, None)
 }
 
-pub fn closed(position: u16, status: Status, reason: Option<Reason>) -> Outcome {
+pub(crate) fn closed(position: u16, status: Status, reason: Option<Reason>) -> Outcome {
     Outcome {
         position,
         progress: Progress::Closed { status, reason, provider_id: None },
