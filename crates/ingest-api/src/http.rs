@@ -15,12 +15,15 @@ pub(crate) mod notifications;
 mod observe;
 mod openapi;
 mod problem;
-mod query;
+pub(crate) mod query;
 mod receipts;
 mod request_id;
 mod routes;
 mod server;
 mod settings;
+mod sms_callbacks;
+pub(crate) mod sms_gateways;
+mod sms_senders;
 mod tenants;
 
 use std::net::SocketAddr;
@@ -47,6 +50,9 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(devices::routes())
         .merge(notifications::routes())
         .merge(receipts::routes())
+        .merge(sms_gateways::routes())
+        .merge(sms_senders::routes())
+        .merge(sms_callbacks::routes())
         .merge(openapi::routes())
 }
 

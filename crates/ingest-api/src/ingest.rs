@@ -30,6 +30,10 @@ pub(crate) struct Ingest {
     pub(crate) acceptor: Acceptor,
     /// Where this process counts, so that processes do not wait for each other's counters.
     pub(crate) slot: i16,
+    /// What seals the tokens of SMS gateways.
+    pub(crate) sms_vault: KindVault,
+    /// The URL under which gateways reach this service.
+    pub(crate) public_url: Option<String>,
     vaults: Vec<(Platform, KindVault)>,
     apps: Cache<(TenantKey, String), App>,
 }
@@ -56,6 +60,8 @@ impl Ingest {
             keyring: Keyring::new(store.clone(), scope.clock(), operator_key),
             clock: scope.clock(),
             fcm_hosts: config.fcm.allow_hosts.iter().filter_map(|host| HostPort::parse(host)).collect(),
+            sms_vault: vault.for_kind(crate::http::sms_gateways::VAULT_KIND)?,
+            public_url: config.http.public_url.clone(),
             vaults: vaults.collect::<Result<_, carillon_vault::Error>>()?,
             apps: Cache::new(),
             permits: Permits::new(store.clone()),

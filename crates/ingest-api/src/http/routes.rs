@@ -112,6 +112,17 @@ pub(super) const ROUTES: &[Route] = &[
     route(Method::POST, "/v1/notifications/{id}/cancel", server(Grant::Send)),
     route(Method::GET, "/v1/notifications/{id}/deliveries", server(Grant::Read)),
     route(Method::POST, "/v1/receipts", server_or_device(Grant::Devices)),
+    route(Method::GET, "/v1/sms/gateways", server(Grant::Read)),
+    route(Method::PUT, "/v1/sms/gateways/{gateway}", server(Grant::Admin)),
+    route(Method::GET, "/v1/sms/gateways/{gateway}", server(Grant::Read)),
+    route(Method::DELETE, "/v1/sms/gateways/{gateway}", server(Grant::Admin)),
+    route(Method::GET, "/v1/sms/senders", server(Grant::Read)),
+    route(Method::PUT, "/v1/sms/senders/{sender}", server(Grant::Admin)),
+    route(Method::GET, "/v1/sms/senders/{sender}", server(Grant::Read)),
+    route(Method::DELETE, "/v1/sms/senders/{sender}", server(Grant::Admin)),
+    // The path holds a secret of its own.
+    route(Method::GET, "/v1/callbacks/sms/{secret}", PUBLIC),
+    route(Method::POST, "/v1/callbacks/sms/{secret}", PUBLIC),
     route(Method::GET, "/openapi.json", PUBLIC),
 ];
 
@@ -145,7 +156,7 @@ mod tests {
     #[test]
     fn only_a_handful_of_routes_are_public() {
         let public: Vec<_> = ROUTES.iter().filter(|r| r.access.is_public()).map(|r| r.path).collect();
-        assert_eq!(public, ["/openapi.json"]);
+        assert_eq!(public, ["/v1/callbacks/sms/{secret}", "/v1/callbacks/sms/{secret}", "/openapi.json"]);
     }
 
     #[test]
