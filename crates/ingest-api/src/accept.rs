@@ -12,7 +12,7 @@ mod keys;
 mod wakeups;
 mod writer;
 
-pub(crate) use admit::{Accepted, rehearse, send, send_all};
+pub(crate) use admit::{Accepted, Api, rehearse, send, send_all};
 pub(crate) use cancel::cancel;
 
 use carillon_broker::Publisher;

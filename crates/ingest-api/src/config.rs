@@ -22,13 +22,16 @@ pub struct Config {
     /// The public port.
     #[serde(default)]
     pub http: Http,
+    /// The public gRPC port.
+    #[serde(default)]
+    pub grpc: Grpc,
     /// Where service accounts may get their tokens.
     #[serde(default)]
     pub fcm: Fcm,
 }
 
 impl ServiceConfig for Config {
-    const SECTIONS: &'static [&'static str] = &["database", "amqp", "secrets", "operator", "http", "fcm"];
+    const SECTIONS: &'static [&'static str] = &["database", "amqp", "secrets", "operator", "http", "grpc", "fcm"];
 
     fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
@@ -101,6 +104,20 @@ impl Default for Http {
             body_timeout: HumanDuration::from_secs(15),
             deadline: HumanDuration::from_secs(25),
         }
+    }
+}
+
+/// Section `grpc`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Grpc {
+    /// Address and port of the public gRPC; port 0 lets the system choose.
+    pub listen: SocketAddr,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 9090)) }
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod accept;
+mod amqp;
 mod auth;
 mod bodies;
 mod broker;
@@ -8,6 +9,7 @@ mod cache;
 mod config;
 mod credentials;
 mod deliveries;
+mod grpc;
 mod http;
 mod ingest;
 mod json;
@@ -16,7 +18,7 @@ mod refusal;
 mod registering;
 mod watch;
 
-pub use config::{Config, Fcm, Http, Operator, Secrets};
+pub use config::{Config, Fcm, Grpc, Http, Operator, Secrets};
 
 use std::net::SocketAddr;
 
@@ -30,16 +32,27 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
     start_on(config, scope).await.map(drop)
 }
 
-/// As [`start`], and says where the public port is: with `http.listen` on port 0 the system chose it.
+/// Where the public ports are: with a setting of port 0 the system chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// REST.
+    pub http: SocketAddr,
+    /// gRPC.
+    pub grpc: SocketAddr,
+}
+
+/// As [`start`], and says where the public ports are.
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_on(config: Config, scope: Scope) -> Result<SocketAddr, StartError> {
+pub async fn start_on(config: Config, scope: Scope) -> Result<Ports, StartError> {
     let broker = broker::connect(&config.amqp, &scope)?;
     let (ingest, told) = ingest::Ingest::new(&config, &scope, broker.publisher())?;
     watch::start(&ingest, &scope);
+    let http = http::start(&config.http, ingest.clone(), &scope).await?;
+    let grpc = grpc::start(&config.grpc, ingest.clone(), &scope).await?;
+    amqp::start(&broker, ingest);
     broker::keep(broker, told, &scope);
-    let address = http::start(&config.http, ingest, &scope).await?;
-    tracing::info!(http.address = %address, "the public port is open");
-    Ok(address)
+    tracing::info!(http.address = %http, grpc.address = %grpc, "the public ports are open");
+    Ok(Ports { http, grpc })
 }

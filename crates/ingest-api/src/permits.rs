@@ -1,4 +1,4 @@
-//! What must be known of a tenant and an app before anything is accepted for them; kept for seconds.
+//! What must be known of a tenant, an app or a broker's user before anything is accepted; kept for seconds.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use carillon_domain::ids::{AppKey, TenantKey};
 use carillon_domain::platform::Platform;
 use carillon_store::{App, Changed, Store};
 
-use crate::auth::TenantRef;
+use crate::auth::{Caller, Grant, TenantRef};
 use crate::cache::Cache;
 use crate::refusal::Refusal;
 
@@ -16,11 +16,12 @@ pub(crate) struct Permits {
     store: Store,
     switches: Cache<TenantKey, bool>,
     platforms: Cache<(TenantKey, AppKey), Vec<Platform>>,
+    amqp_users: Cache<String, Caller>,
 }
 
 impl Permits {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, switches: Cache::new(), platforms: Cache::new() }
+        Self { store, switches: Cache::new(), platforms: Cache::new(), amqp_users: Cache::new() }
     }
 
     /// Refuses while `push_enabled` is off on the account or the app.
@@ -49,11 +50,31 @@ impl Permits {
         Ok(self.platforms.get(&(tenant, app), load).await?.unwrap_or_default())
     }
 
+    /// Whom a user of the broker speaks for.
+    ///
+    /// # Errors
+    /// `unauthenticated` for one that no operator has mapped to a tenant, `unavailable`.
+    pub(crate) async fn amqp_caller(&self, user: &str) -> Result<Caller, Refusal> {
+        let load = async {
+            let found = self.store.amqp_user(user).await?;
+            Ok::<_, Refusal>(found.map(|user| Caller::Server {
+                tenant: TenantRef { key: user.tenant_key, id: user.tenant },
+                grants: user.scopes.iter().filter_map(|scope| Grant::from_text(scope)).collect(),
+                apps: user.apps,
+            }))
+        };
+        let unknown = || Refusal::new(ErrorCode::Unauthenticated, "This user of the broker belongs to no tenant.");
+        Ok(self.amqp_users.get(user, load).await?.ok_or_else(unknown)?.as_ref().clone())
+    }
+
     /// Forgets what may be old now.
     pub(crate) fn forget(&self, changed: Changed<'_>) {
         let concerns = |table: &str| changed == Changed::Anything || changed == Changed::Table(table);
         if concerns("tenants") {
             self.switches.clear();
+        }
+        if concerns("tenants") || concerns("amqp_users") {
+            self.amqp_users.clear();
         }
         if concerns("credentials") || concerns("apps") {
             self.platforms.clear();

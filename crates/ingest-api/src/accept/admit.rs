@@ -14,6 +14,7 @@ use carillon_payload::{CheckError, Facts, TooLarge};
 use carillon_store::{App, NewNotification};
 use carillon_telemetry::{metrics, names};
 use jiff::Timestamp;
+use std::time::Instant;
 use uuid::Uuid;
 
 /// A notification that was accepted, now or before.
@@ -24,25 +25,65 @@ pub(crate) struct Accepted {
     pub(crate) replayed: bool,
 }
 
+/// Which intake a notification came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    Rest,
+    Grpc,
+    Amqp,
+}
+
+impl Api {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Grpc => "grpc",
+            Self::Amqp => "amqp",
+        }
+    }
+
+    /// Counts what became of a notification.
+    fn count(self, answer: &Result<Accepted, Refusal>) {
+        let outcome = match answer {
+            Ok(accepted) if accepted.replayed => "duplicate",
+            Ok(_) => "accepted",
+            Err(refusal) => match refusal.code {
+                None | Some(ErrorCode::Unavailable) => "error",
+                Some(ErrorCode::RateLimited | ErrorCode::QuotaExceeded) => "throttled",
+                Some(_) => "rejected",
+            },
+        };
+        let labels = [("api", self.as_str()), ("outcome", outcome)];
+        metrics::counter(&names::NOTIFICATIONS_RECEIVED, &labels).inc();
+    }
+}
+
 /// Accepts one notification.
 ///
 /// # Errors
 /// Every refusal of the contract; when it comes, nothing was accepted, except that after `unavailable` nobody knows.
 pub(crate) async fn send(
     ingest: &Ingest,
+    api: Api,
     caller: &Caller,
     valid: Valid,
     key: Option<String>,
 ) -> Result<Accepted, Refusal> {
-    match admit_or_replay(ingest, caller, valid, key).await? {
-        Admitted::New(item) => accepted(ingest.acceptor.accept(*item).await),
-        Admitted::Replayed(accepted) => Ok(accepted),
-    }
+    let began = Instant::now();
+    let answer = match admit_or_replay(ingest, caller, valid, key).await {
+        Ok(Admitted::New(item)) => accepted(ingest.acceptor.accept(*item).await),
+        Ok(Admitted::Replayed(accepted)) => Ok(accepted),
+        Err(refusal) => Err(refusal),
+    };
+    api.count(&answer);
+    metrics::histogram(&names::ACCEPT_SECONDS, &[("api", api.as_str())]).since(began);
+    answer
 }
 
 /// Accepts many, each by itself; most of them share a commit. The answers are in the order of the items.
 pub(crate) async fn send_all(
     ingest: &Ingest,
+    api: Api,
     caller: &Caller,
     items: Vec<(Result<Valid, Refusal>, Option<String>)>,
 ) -> Vec<Result<Accepted, Refusal>> {
@@ -64,7 +105,9 @@ pub(crate) async fn send_all(
     }
     let mut committed = ingest.acceptor.accept_all(new).await.into_iter();
     let answer = |known: Option<_>| known.unwrap_or_else(|| accepted(committed.next().unwrap_or(Answer::Refused)));
-    answers.into_iter().map(answer).collect()
+    let answers: Vec<_> = answers.into_iter().map(answer).collect();
+    answers.iter().for_each(|answer| api.count(answer));
+    answers
 }
 
 /// Says in which state it would be accepted, and does nothing.

@@ -145,7 +145,7 @@ mod tests {
     use serde_json::json;
 
     fn of(body: &Value) -> Result<DeviceChange, Vec<String>> {
-        read::<DeviceBody>(body.to_string().as_bytes(), Unknown::Refuse)
+        read::<DeviceBody>(body, Unknown::Refuse)
             .map(|read| read.value.0)
             .map_err(|refusal| refusal.faults.into_iter().map(|fault| fault.pointer).collect())
     }

@@ -65,7 +65,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn of(receipts: &Value) -> Result<Vec<Receipt>, Vec<String>> {
-        read::<ReceiptsBody>(json!({ "receipts": receipts }).to_string().as_bytes(), Unknown::Refuse)
+        read::<ReceiptsBody>(&json!({ "receipts": receipts }), Unknown::Refuse)
             .map(|read| read.value.0)
             .map_err(|refusal| refusal.faults.into_iter().map(|fault| fault.pointer).collect())
     }

@@ -22,7 +22,7 @@ use super::idempotency::IdempotencyKey;
 use super::problem::Problem;
 use super::query::{Page, Query};
 use super::request_id::RequestId;
-use crate::accept::{self, Accepted};
+use crate::accept::{self, Accepted, Api};
 use crate::auth::Caller;
 use crate::bodies::draft::{self, one_of};
 use crate::ingest::Shared;
@@ -62,7 +62,7 @@ async fn send(
         let state = accept::rehearse(&ingest, &caller, &sent.notification).await?;
         return Ok(Json(Receipt { id: None, state: state.as_str() }).into_response());
     }
-    let accepted = accept::send(&ingest, &caller, sent.notification, key).await?;
+    let accepted = accept::send(&ingest, Api::Rest, &caller, sent.notification, key).await?;
     let mut response = (StatusCode::ACCEPTED, Json(Receipt::of(&accepted))).into_response();
     if accepted.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -83,7 +83,7 @@ async fn send_batch(
     body: RawJson<Batch>,
 ) -> Result<Json<BatchAnswer>, Problem> {
     let items = body::read_batch(&body.value, ingest.clock.now())?;
-    let answers = accept::send_all(&ingest, &caller, items).await;
+    let answers = accept::send_all(&ingest, Api::Rest, &caller, items).await;
     let answers = answers.into_iter().map(|answer| Answer::of(answer, &request_id)).collect();
     Ok(Json(BatchAnswer { answers }))
 }

@@ -124,11 +124,13 @@ impl<T> Page<T> {
     }
 }
 
-fn encode<Id: ToString>(cursor: &Cursor<Id>) -> String {
+/// The text of a cursor, opaque to callers.
+pub(crate) fn encode<Id: ToString>(cursor: &Cursor<Id>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(format!("{} {}", cursor.at.as_microsecond(), cursor.id.to_string()))
 }
 
-fn decode<Id: FromStr>(text: &str) -> Option<Cursor<Id>> {
+/// Back from [`encode`].
+pub(crate) fn decode<Id: FromStr>(text: &str) -> Option<Cursor<Id>> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
     let text = std::str::from_utf8(&bytes).ok().filter(|text| !text.contains('\0'))?;
     let (at, id) = text.split_once(' ')?;
