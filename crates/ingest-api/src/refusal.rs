@@ -1,7 +1,13 @@
 //! Why a request was refused, the same for every intake; each intake maps it once (HTTP: `http/problem.rs`).
 
+use std::sync::LazyLock;
+
 use carillon_domain::fault::{ErrorCode, Fault, Faults};
+use carillon_telemetry::metrics::{Counter, counter};
+use carillon_telemetry::names::SHED;
 use serde_json::{Map, Value};
+
+static SHED_BY_DATABASE: LazyLock<Counter> = LazyLock::new(|| counter(&SHED, &[("reason", "database")]));
 
 /// A refused request.
 #[derive(Clone, Debug)]
@@ -83,6 +89,7 @@ impl From<carillon_store::Error> for Refusal {
     fn from(error: carillon_store::Error) -> Self {
         match error {
             carillon_store::Error::Unavailable(reason) => {
+                SHED_BY_DATABASE.inc();
                 tracing::warn!(reason, "the database is not available");
                 Self::unavailable()
             }

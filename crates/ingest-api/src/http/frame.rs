@@ -135,7 +135,49 @@ fn survives(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use carillon_runtime::config::HumanDuration;
+    use tower::ServiceExt as _;
+
     use super::*;
+
+    async fn answer_of(handler: axum::routing::MethodRouter, config: Http) -> (u16, serde_json::Value, Response) {
+        let router = Router::new().route("/", handler).layer(from_fn_with_state(Frame::new(&config), frame));
+        let request = http::Request::builder().uri("/").header("x-request-id", "r1").body(Body::empty()).unwrap();
+        let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+        let bytes = to_bytes(body, 10_000).await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap();
+        (parts.status.as_u16(), body, Response::from_parts(parts, Body::empty()))
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_tells_nothing() {
+        async fn panics() {
+            panic!("token abc123");
+        }
+        let (status, body, _) = answer_of(get(panics), Http::default()).await;
+        assert_eq!((status, &body["code"], &body["request_id"]), (500, &"internal".into(), &"r1".into()));
+        assert!(!body.to_string().contains("abc123"));
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_takes_too_long_is_cut_off_with_503() {
+        let config = Http { deadline: HumanDuration::from_millis(20), ..Http::default() };
+        let (status, body, response) = answer_of(get(std::future::pending::<()>), config).await;
+        assert_eq!((status, &body["code"]), (503, &"unavailable".into()));
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[tokio::test]
+    async fn what_axum_refuses_by_itself_is_a_problem_too() {
+        let refuses = get(async || (http::StatusCode::BAD_REQUEST, "plain words of a library"));
+        let (status, body, response) = answer_of(refuses, Http::default()).await;
+        assert_eq!((status, &body["code"]), (400, &"invalid_request".into()));
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
 
     #[test]
     fn ignored_fields_fit_into_a_header_whatever_they_are_called() {

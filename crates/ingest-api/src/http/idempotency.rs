@@ -1,5 +1,4 @@
 //! The header `Idempotency-Key`.
-#![allow(dead_code, reason = "for the calls that accept something; goes with the first of them")]
 
 use axum::extract::FromRequestParts;
 use carillon_domain::fault::ErrorCode;
