@@ -5,7 +5,7 @@ DISPATCHERS = ("dispatcher-apns", "dispatcher-fcm", "dispatcher-webpush")
 EDGES = {(dispatcher, "status-collector", 9500) for dispatcher in DISPATCHERS}
 # Who may talk to strangers.
 OUTSIDE = {*DISPATCHERS, "sms-cascade"}
-PORTS = (8080, 9500, 9600)
+PORTS = (8080, 9090, 9500, 9600)
 COMPONENT = "app.kubernetes.io/component"
 
 

@@ -10,13 +10,15 @@ ports:
 {{- define "carillon.ingressRules" -}}
 {{- $root := .root }}
 {{- $rules := list }}
-{{- with .facts.port }}
-{{- $rule := dict "ports" (list (dict "protocol" "TCP" "port" .number)) }}
-{{- if has "public" $.facts.callers }}
+{{- if .facts.ports }}
+{{- $open := list }}
+{{- range .facts.ports }}{{ $open = append $open (dict "protocol" "TCP" "port" (.number | int)) }}{{ end }}
+{{- $rule := dict "ports" $open }}
+{{- if has "public" .facts.callers }}
 {{- if $root.Values.networkPolicy.callers }}{{ $_ := set $rule "from" $root.Values.networkPolicy.callers }}{{ end }}
 {{- else }}
 {{- $from := list }}
-{{- range $.facts.callers }}
+{{- range .facts.callers }}
 {{- $labels := include "carillon.selector" (dict "root" $root "component" .) | fromYaml }}
 {{- $from = append $from (dict "podSelector" (dict "matchLabels" $labels)) }}
 {{- end }}

@@ -2,15 +2,19 @@
 What the services are, as the code has it; not for operators to choose.
   needs      the secrets a service is given, and no others
   reaches    where its network policy lets it go, beside DNS and telemetry
-  port       the port that others call, if there is one
-  callers    who may call it: `public`, or the services by name
+  ports      the ports that others call, and the setting that opens each
+  callers    who may call them: `public`, or the services by name
+  publicUrl  whether it must know the URL under which callers reach the API
 */}}
 {{- define "carillon.services" -}}
 ingest-api:
   needs: [broker, database, secretsKey, operatorKey]
   reaches: [broker, database]
-  port: {name: http, number: 8080, setting: CARILLON_HTTP__LISTEN}
+  ports:
+    - {name: http, number: 8080, setting: CARILLON_HTTP__LISTEN}
+    - {name: grpc, number: 9090, setting: CARILLON_GRPC__LISTEN}
   callers: [public]
+  publicUrl: true
 segmenter:
   needs: [broker, database]
   reaches: [broker, database]
@@ -26,11 +30,13 @@ dispatcher-webpush:
 status-collector:
   needs: [broker, database, internalToken]
   reaches: [broker, database]
-  port: {name: grpc, number: 9500, setting: CARILLON_INTERNAL__LISTEN}
+  ports:
+    - {name: grpc, number: 9500, setting: CARILLON_INTERNAL__LISTEN}
   callers: [dispatcher-apns, dispatcher-fcm, dispatcher-webpush]
 sms-cascade:
-  needs: [broker, database, secretsKey]
-  reaches: [broker, database, providers]
+  needs: [database, secretsKey]
+  reaches: [database, providers]
+  publicUrl: true
 {{- end }}
 
 {{/* The variable that each secret becomes. */}}

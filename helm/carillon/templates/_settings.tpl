@@ -4,13 +4,13 @@ What the operator says wins over what the chart derives, except for addresses th
 */}}
 {{- define "carillon.settings" -}}
 {{- $settings := dict "CARILLON_RUNTIME__GRACE" (printf "%vs" .root.Values.shutdown.graceSeconds) }}
-{{- if .facts.port }}
+{{- if .facts.ports }}
 {{- $_ := set $settings "CARILLON_RUNTIME__ENDPOINT_WAIT" (printf "%vs" .root.Values.shutdown.endpointWaitSeconds) }}
 {{- end }}
 {{- if has "status-collector" .facts.reaches }}
 {{- $_ := set $settings "CARILLON_LEDGER__URL" (printf "http://%s-status-collector:9500" (include "carillon.fullname" .root)) }}
 {{- end }}
-{{- if and (has "public" (.facts.callers | default list)) .root.Values.ingress.enabled }}
+{{- if and .facts.publicUrl .root.Values.ingress.enabled }}
 {{- $scheme := ternary "https" "http" (ne .root.Values.ingress.tlsSecret "") }}
 {{- $_ := set $settings "CARILLON_HTTP__PUBLIC_URL" (printf "%s://%s" $scheme .root.Values.ingress.host) }}
 {{- end }}
@@ -21,7 +21,7 @@ What the operator says wins over what the chart derives, except for addresses th
 {{- end }}
 {{- $settings = mergeOverwrite $settings (deepCopy .root.Values.settings) (deepCopy .own.settings) }}
 {{- $_ := set $settings "CARILLON_ADMIN__LISTEN" (printf "0.0.0.0:%s" (include "carillon.adminPort" .root)) }}
-{{- with .facts.port }}
+{{- range .facts.ports }}
 {{- $_ := set $settings .setting (printf "0.0.0.0:%v" .number) }}
 {{- end }}
 {{- range $key, $value := $settings }}
