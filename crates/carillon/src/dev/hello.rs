@@ -76,7 +76,7 @@ impl Hello {
             println!("what was sent   curl -s '{}/requests?provider=apns'", sim.urls.ledger);
         }
         println!("send another    target/debug/carillon send --user {USER} --title 'Hello again' --wait");
-        println!("the examples of README.md read {} with jq", manifest.display());
+        println!("the examples of README.md read {}", manifest.display());
         println!();
         println!("Ctrl-C ends everything; data stays in {}", layout.stack.display());
     }

@@ -66,7 +66,7 @@ impl Platform {
     /// # Errors
     /// If another run holds the directory.
     pub(crate) fn new(options: Options) -> Result<Self> {
-        let path = options.layout.run.join("lock");
+        let path = options.layout.run.join("dev.lock");
         let lock = File::options().create(true).append(true).open(&path).context("the lock of the run directory")?;
         if lock.try_lock().is_err() {
             bail!("{} is in use: another `make run` or `make demo` is up", options.layout.run.display());
