@@ -103,7 +103,7 @@ impl Sender {
                 let unavailable = matches!(verdict, Verdict::Unavailable { .. });
                 match plan::after(verdict, &at) {
                     Next::Finish(outcome) => return Some(outcome),
-                    Next::NextGateway => {
+                    Next::Elsewhere => {
                         may_later |= unavailable;
                         break;
                     }

@@ -74,7 +74,7 @@ pub(crate) enum Next {
     /// The claim is over.
     Finish(CascadeOutcome),
     /// The next gateway: this one surely did not take it.
-    NextGateway,
+    Elsewhere,
     /// This gateway again: it may have taken it, and would say so.
     TryAgain,
 }
@@ -92,7 +92,7 @@ pub(crate) fn after(verdict: Verdict, at: &Situation<'_>) -> Next {
         // It says nothing about the try before.
         Verdict::Refused { elsewhere: true, .. } if at.in_doubt => Next::Finish(CascadeOutcome::Unknown),
         Verdict::Refused { elsewhere: true, .. } | Verdict::Unavailable { .. } if !at.in_doubt && !at.last_gateway => {
-            Next::NextGateway
+            Next::Elsewhere
         }
         Verdict::Refused { elsewhere: true, .. } if at.may_later => Next::Finish(later(at, None)),
         Verdict::Refused { reason, .. } => Next::Finish(CascadeOutcome::Ended { status: Status::Failed, reason }),
@@ -197,8 +197,8 @@ mod tests {
     fn what_surely_was_not_taken_goes_to_the_next_gateway_or_waits() {
         let more = Situation { last_gateway: false, ..situation() };
         let busy = Verdict::Unavailable { after: Some(Duration::from_secs(9)) };
-        assert_eq!(after(busy.clone(), &more), Next::NextGateway);
-        assert_eq!(after(account(), &more), Next::NextGateway);
+        assert_eq!(after(busy.clone(), &more), Next::Elsewhere);
+        assert_eq!(after(account(), &more), Next::Elsewhere);
         let wait = CascadeOutcome::Retry { after: Duration::from_secs(9), tried: None };
         assert_eq!(after(busy, &situation()), Next::Finish(wait));
         let failed = CascadeOutcome::Ended { status: Status::Failed, reason: Reason::Credential };
@@ -233,7 +233,7 @@ mod tests {
         ) {
             let at = Situation { in_doubt: true, last_gateway, last_try, may_later, attempt, random, ..situation() };
             match after(verdict, &at) {
-                Next::NextGateway => prop_assert!(false, "another gateway was asked"),
+                Next::Elsewhere => prop_assert!(false, "another gateway was asked"),
                 Next::Finish(CascadeOutcome::Retry { tried, .. }) => prop_assert_eq!(tried.as_deref(), Some("main")),
                 Next::Finish(_) | Next::TryAgain => {}
             }

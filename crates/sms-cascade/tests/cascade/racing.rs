@@ -45,7 +45,8 @@ async fn read_around_the_deadline(
     futures::future::join_all(readers).await.into_iter().flatten().collect()
 }
 
-async fn race(seed: u64) {
+/// Returns how many messages somebody else had to take up.
+async fn race(seed: u64) -> i64 {
     let world = World::new().await;
     let mut dice = Dice(seed);
     world.sim.set_conditions(Provider::Sms, Conditions { delay_ms: 30, ..Default::default() }).unwrap();
@@ -88,14 +89,19 @@ async fn race(seed: u64) {
     assert_eq!(world.count(sent.run, 2, "sent").await, world.texts().len() as i64);
     world.eventually("the run is finished", async || world.finished(sent.run).await).await;
     survivor.stop().await.expect("a clean drain");
+    let sql = "SELECT count(*) FROM cascades WHERE attempts > 1";
+    let taken_up = world.sql.query_one(sql, &[]).await.unwrap().get(0);
     world.end().await;
+    taken_up
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_who_was_told_stopped_gets_no_text_and_everybody_else_exactly_one_though_a_replica_dies() {
+    let mut taken_up = 0;
     for seed in [1, 2, 3] {
-        race(seed).await;
+        taken_up += race(seed).await;
     }
+    assert!(taken_up > 0, "the kill struck nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
