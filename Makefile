@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run demo test lint fmt build tools ci
+.PHONY: help run demo test lint fmt build tools image chart ci
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ build: tools ## every binary
 
 tools: ## install what is missing to build (Debian, Ubuntu), or say what is
 	@deploy/local/tools.sh
+
+image: ## every image, built without a registry and run read-only
+	@exec deploy/image.sh
+
+chart: ## lint, render and judge the Helm chart, compose file and Dockerfile
+	@exec tests/chart/check.sh
 
 ci: ## make test, then make demo
 	@exec .ci/run

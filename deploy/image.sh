@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the images of deploy/Dockerfile (target `prebuilt`) from binaries of this checkout, without a container registry,
-# and runs each one read-only, without rights, as user 65532.
+# and runs each one read-only, without rights, as user 65532. `make image` calls this.
 #
-# usage: deploy/image.sh [--profile release|dev] [--no-run] [BINARY...]
+# usage: deploy/image.sh [--profile release|dev] [--no-build] [--no-run] [BINARY...]
 #
 # Without names: every service and `carillon`. The images stay as localhost/carillon/BINARY:dev and as OCI archives under
 # target/image/. Needs buildah, and podman with runc to run them; installs them where apt-get is there and we are root.
@@ -16,6 +16,7 @@ BASE=localhost/carillon/base:$(sha256sum deploy/rootfs.sh | cut -c1-12)
 readonly BASE
 
 PROFILE=release
+BUILD=yes
 RUN=yes
 
 say() { echo "image.sh: $*" >&2; }
@@ -29,6 +30,7 @@ main() {
   while (($# > 0)); do
     case $1 in
       --profile) PROFILE=${2:?--profile needs a name} && shift 2 ;;
+      --no-build) BUILD=no && shift ;;
       --no-run) RUN=no && shift ;;
       -*) die "unknown option $1" ;;
       *) names+=("$1") && shift ;;
@@ -91,10 +93,13 @@ CONF
 collect() {
   local folder=$PROFILE name
   [[ $PROFILE != dev ]] || folder=debug
+  if [[ $BUILD == yes ]]; then
+    cargo build --locked --profile "$PROFILE" --bins "${@/#/--package=}" || die "the binaries do not build"
+  fi
   rm -rf "$DIST"
   mkdir -p "$DIST"
   for name in "$@"; do
-    [[ -x target/$folder/$name ]] || die "target/$folder/$name is not there: cargo build --profile $PROFILE --locked -p $name"
+    [[ -x target/$folder/$name ]] || die "target/$folder/$name is not there"
     # Without symbols: a binary in an image is not debugged in place.
     strip --strip-all -o "$DIST/$name" "target/$folder/$name" 2>/dev/null || cp "target/$folder/$name" "$DIST/$name"
   done
