@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carillon_dispatch::Verdict;
-use carillon_runtime::Scope;
+use carillon_runtime::{Clock, Scope};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use tokio::time::Instant;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::token_endpoint::{Issued, TokenEndpoint};
 
@@ -24,14 +24,15 @@ const REPLACE_EVERY: Duration = Duration::from_secs(30);
 /// What a request needs beside its body, ready to send.
 pub(crate) struct Token {
     pub(crate) headers: HeaderMap,
-    renew_at: Instant,
-    used_until: Instant,
+    renew_at: Timestamp,
+    used_until: Timestamp,
 }
 
 /// One service account's token.
 pub(crate) struct Bearer {
     endpoint: TokenEndpoint,
     scope: Scope,
+    clock: Clock,
     state: Mutex<State>,
 }
 
@@ -41,16 +42,17 @@ struct State {
     /// The one fetch under way, for everybody who waits for it.
     flight: Option<Flight>,
     /// No renewal in the background before.
-    rest_until: Option<Instant>,
+    rest_until: Option<Timestamp>,
     /// When Google's refusal last made us fetch another one.
-    replaced_at: Option<Instant>,
+    replaced_at: Option<Timestamp>,
 }
 
 type Flight = Shared<BoxFuture<'static, Result<Arc<Token>, Verdict>>>;
 
 impl Bearer {
     pub(crate) fn new(endpoint: TokenEndpoint, scope: Scope) -> Arc<Self> {
-        Arc::new(Self { endpoint, scope, state: Mutex::default() })
+        let clock = scope.clock();
+        Arc::new(Self { endpoint, scope, clock, state: Mutex::default() })
     }
 
     /// A token that is good: at once if there is one, else as soon as it is fetched.
@@ -60,7 +62,7 @@ impl Bearer {
     pub(crate) async fn token(self: &Arc<Self>) -> Result<Arc<Token>, Verdict> {
         let flight = {
             let mut state = self.lock();
-            let now = Instant::now();
+            let now = self.clock.now();
             match state.token.clone().filter(|token| now < token.used_until) {
                 Some(token) => {
                     if now >= token.renew_at && state.rest_until.is_none_or(|until| now >= until) {
@@ -81,12 +83,12 @@ impl Bearer {
     pub(crate) async fn replace(self: &Arc<Self>, refused: &Arc<Token>) -> Result<Arc<Token>, Verdict> {
         let flight = {
             let mut state = self.lock();
-            let now = Instant::now();
+            let now = self.clock.now();
             if let Some(other) = state.token.clone().filter(|token| !Arc::ptr_eq(token, refused)) {
                 return Ok(other);
             }
             if state.flight.is_none() {
-                if state.replaced_at.is_some_and(|at| now < at + REPLACE_EVERY) {
+                if state.replaced_at.is_some_and(|at| now < after(at, REPLACE_EVERY)) {
                     return Err(refused_token());
                 }
                 state.replaced_at = Some(now);
@@ -104,7 +106,7 @@ impl Bearer {
         let this = Arc::clone(self);
         let flight = async move {
             let fetched = this.endpoint.fetch().await;
-            let now = Instant::now();
+            let now = this.clock.now();
             let mut state = this.lock();
             state.flight = None;
             match fetched {
@@ -114,7 +116,7 @@ impl Bearer {
                     Ok(token)
                 }
                 Err(verdict) => {
-                    state.rest_until = Some(now + RETRY);
+                    state.rest_until = Some(after(now, RETRY));
                     Err(verdict)
                 }
             }
@@ -134,13 +136,17 @@ impl Bearer {
 }
 
 impl Token {
-    fn new(issued: Issued, now: Instant) -> Self {
+    fn new(issued: Issued, now: Timestamp) -> Self {
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(AUTHORIZATION, issued.authorization);
-        let renew_at = now + issued.life.mul_f64(RENEW_AT);
-        Self { headers, renew_at, used_until: now + issued.life.mul_f64(USED_UNTIL) }
+        let of_life = |share| after(now, issued.life.mul_f64(share));
+        Self { headers, renew_at: of_life(RENEW_AT), used_until: of_life(USED_UNTIL) }
     }
+}
+
+fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(Timestamp::MAX)
 }
 
 /// Google refuses tokens that its own endpoint has just issued.

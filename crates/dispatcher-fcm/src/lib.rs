@@ -1,6 +1,7 @@
 //! The FCM dispatcher: OAuth bearer tokens, requests, error details. Everything else is [`carillon_dispatch`]'s.
 
 mod answer;
+mod assertion;
 mod bearer;
 mod config;
 mod credential;

@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client;
 use yup_oauth2::authenticator::Authenticator;
 use yup_oauth2::{AccessToken, CustomHyperClientBuilder, Error, ServiceAccountAuthenticator, ServiceAccountKey};
 
+use crate::assertion::Signer;
 use crate::tunnel::{Helpers, Said, Tunnel};
 
 /// What may be done with the token.
@@ -44,13 +45,15 @@ impl TokenEndpoint {
         scope: Scope,
     ) -> Result<Self, Misconfigured> {
         let uri = judge(&key.token_uri, allow)?;
-        let (tunnel, clock) = (Tunnel::new(http, uri, scope.clone()), scope.clock());
+        let unusable = || Misconfigured("the private key is not an RSA key as PKCS#8 in PEM".into());
+        let signer = Signer::from_pem(&key.private_key).ok_or_else(unusable)?;
+        let (tunnel, clock) = (Tunnel::new(http, uri, signer, scope.clone()), scope.clock());
         let client = Client::builder(Helpers(scope)).pool_max_idle_per_host(0).build(tunnel.clone());
         let building = ServiceAccountAuthenticator::with_client(key, CustomHyperClientBuilder::from(client)).build();
         // With a key that is at hand there is nothing to wait for.
         match building.now_or_never() {
             Some(Ok(authenticator)) => Ok(Self { authenticator, tunnel, clock }),
-            _ => Err(Misconfigured("the private key is not an RSA key in PEM".into())),
+            _ => Err(unusable()),
         }
     }
 

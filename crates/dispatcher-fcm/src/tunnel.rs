@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use carillon_egress::{HttpClient, RequestError, Response};
+use carillon_egress::{HttpClient, NotSent, RequestError, Response};
 use carillon_runtime::Scope;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode, Uri};
@@ -22,6 +22,8 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+
+use crate::assertion::Signer;
 
 /// Bytes in the pipe at once.
 const PIPE: usize = 16 * 1024;
@@ -44,13 +46,14 @@ pub(crate) struct Tunnel(Arc<Inner>);
 struct Inner {
     http: Arc<HttpClient>,
     to: Uri,
+    signer: Signer,
     scope: Scope,
     said: Mutex<Option<Said>>,
 }
 
 impl Tunnel {
-    pub(crate) fn new(http: Arc<HttpClient>, to: Uri, scope: Scope) -> Self {
-        Self(Arc::new(Inner { http, to, scope, said: Mutex::new(None) }))
+    pub(crate) fn new(http: Arc<HttpClient>, to: Uri, signer: Signer, scope: Scope) -> Self {
+        Self(Arc::new(Inner { http, to, signer, scope, said: Mutex::new(None) }))
     }
 
     /// What was said since this was asked last.
@@ -84,6 +87,7 @@ impl Tunnel {
     }
 
     async fn post(&self, body: Bytes) -> Result<Response, RequestError> {
+        let body = self.0.signer.without_padding(&body).ok_or(RequestError::NotSent(NotSent::Invalid))?;
         let mut request = http::Request::new(body);
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.0.to.clone();
