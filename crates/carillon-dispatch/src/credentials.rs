@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use carillon_telemetry::metrics::{Gauge, Held};
 use carillon_vault::{Context, KindVault};
 use tokio::time::Instant;
 
 use crate::chunk::Chunk;
-use crate::gate::{Admission, Change, Gate};
+use crate::gate::{Admission, Brakes, Change, Gate};
 use crate::plan::Lesson;
 use crate::provider::{Misconfigured, Provider};
 
@@ -35,8 +36,13 @@ impl<C> Opened<C> {
     }
 
     /// See [`Gate::brakes`].
-    pub(crate) fn brakes(&self, suspicious: bool, now: Instant) -> bool {
+    pub(crate) fn brakes(&self, suspicious: bool, now: Instant) -> Brakes {
         self.state().gate.brakes(suspicious, now)
+    }
+
+    /// See [`Gate::closed`].
+    pub(crate) fn closed(&self, now: Instant) -> Option<Duration> {
+        self.state().gate.closed(now)
     }
 
     /// See [`Gate::learn`]; `breakers` counts the open ones.

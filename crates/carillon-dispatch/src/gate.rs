@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::brake::Brake;
 use crate::pace::Bucket;
 use crate::plan::{IN_PROCESS, Lesson};
 
@@ -22,11 +23,6 @@ const RAMP_STEP: Duration = Duration::from_secs(10);
 const RAMP_DONE: f64 = 10_000.0;
 /// Least and most that chunks are held while the provider is away; in between it is half of how long it has been away.
 const OUTAGE_HOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// So many suspicious refusals, and so large a share of all answers, look like wrong settings rather than dead tokens.
-const BRAKE_COUNT: f64 = 50.0;
-const BRAKE_SHARE: f64 = 0.9;
-/// Both counts are halved this often.
-const BRAKE_HALF_LIFE: Duration = Duration::from_secs(60);
 /// How long the brake holds an app.
 const BRAKE_HOLD: Duration = Duration::from_secs(600);
 
@@ -56,6 +52,17 @@ pub(crate) enum Change {
     Refused,
 }
 
+/// Whether the brake spares a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Brakes {
+    /// No.
+    No,
+    /// Yes, and somebody should be told.
+    Now,
+    /// Yes, as those before.
+    Still,
+}
+
 /// The state of one credential. See [`Gate::admit`] and [`Gate::learn`].
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
@@ -77,14 +84,6 @@ impl Default for Breaker {
     }
 }
 
-/// Counts of answers that fade.
-#[derive(Debug, Default)]
-struct Brake {
-    suspicious: f64,
-    others: f64,
-    faded_at: Option<Instant>,
-}
-
 impl Gate {
     /// Asked before each send.
     pub(crate) fn admit(&mut self, now: Instant) -> Admission {
@@ -99,8 +98,7 @@ impl Gate {
             Breaker::Closed { .. } => Admission::Go,
             Breaker::Open { since, probe_at } => {
                 if now < *probe_at {
-                    let away = now.saturating_duration_since(*since) / 2;
-                    return Admission::Hold(away.clamp(OUTAGE_HOLD.0, OUTAGE_HOLD.1));
+                    return Admission::Hold(outage_hold(*since, now));
                 }
                 *probe_at = now + PROBE_LOST;
                 Admission::Probe
@@ -120,6 +118,18 @@ impl Gate {
                     Some(wait) => Admission::Wait(wait.min(IN_PROCESS)),
                 }
             }
+        }
+    }
+
+    /// How long nothing can go, if that is so: for what need not even be prepared. Asking changes nothing.
+    pub(crate) fn closed(&self, now: Instant) -> Option<Duration> {
+        let left = self.closed_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        if left > IN_PROCESS {
+            return Some(left);
+        }
+        match &self.breaker {
+            Breaker::Open { since, probe_at } if now < *probe_at => Some(outage_hold(*since, now)),
+            _ => None,
         }
     }
 
@@ -143,27 +153,15 @@ impl Gate {
         }
     }
 
-    /// Told of each refusal that kills a token if it is alone, and of every other final answer. True when nearly all
-    /// answers are such refusals: the token is then not to be retired, and the app's messages are held.
-    pub(crate) fn brakes(&mut self, suspicious: bool, now: Instant) -> bool {
-        let brake = &mut self.brake;
-        let faded_at = *brake.faded_at.get_or_insert(now);
-        let halvings = now.saturating_duration_since(faded_at).as_secs_f64() / BRAKE_HALF_LIFE.as_secs_f64();
-        let keep = 0.5f64.powf(halvings);
-        brake.suspicious *= keep;
-        brake.others *= keep;
-        brake.faded_at = Some(now);
-        if !suspicious {
-            brake.others += 1.0;
-            return false;
+    /// Told of each refusal that kills a token if it is alone, and of every other final answer. When nearly all answers are
+    /// such refusals the token is not to be retired, and the app's messages are held.
+    pub(crate) fn brakes(&mut self, suspicious: bool, now: Instant) -> Brakes {
+        if !self.brake.engages(suspicious, now) {
+            return Brakes::No;
         }
-        brake.suspicious += 1.0;
-        let all = brake.suspicious + brake.others;
-        let engaged = brake.suspicious > BRAKE_COUNT && brake.suspicious >= all * BRAKE_SHARE;
-        if engaged {
-            self.close_for(BRAKE_HOLD, now);
-        }
-        engaged
+        let known = self.closed_until.is_some_and(|until| until > now);
+        self.close_for(BRAKE_HOLD, now);
+        if known { Brakes::Still } else { Brakes::Now }
     }
 
     /// How long the brake holds what it spared.
@@ -206,6 +204,11 @@ impl Gate {
         self.breaker = Breaker::Open { since: now, probe_at: now + PROBE_EVERY };
         Change::Opened
     }
+}
+
+/// The longer the provider has been away, the less often the held come back to ask.
+fn outage_hold(since: Instant, now: Instant) -> Duration {
+    (now.saturating_duration_since(since) / 2).clamp(OUTAGE_HOLD.0, OUTAGE_HOLD.1)
 }
 
 #[cfg(test)]
@@ -303,10 +306,13 @@ mod tests {
     fn dead_tokens_among_living_ones_are_retired_and_a_whole_app_of_dead_ones_is_held() {
         let now = Instant::now();
         let mut mixed = Gate::default();
-        assert!((0..500).all(|_| !mixed.brakes(true, now) | mixed.brakes(false, now)));
+        for _ in 0..500 {
+            assert_eq!([mixed.brakes(false, now), mixed.brakes(true, now)], [Brakes::No; 2]);
+        }
         let mut wrong = Gate::default();
-        let spared = (0..100).filter(|_| wrong.brakes(true, now)).count();
-        assert_eq!(spared, 50);
+        let said: Vec<_> = (0..100).map(|_| wrong.brakes(true, now)).collect();
+        let count = |what| said.iter().filter(|brakes| **brakes == what).count();
+        assert_eq!([count(Brakes::No), count(Brakes::Now), count(Brakes::Still)], [50, 1, 49]);
         assert_eq!(wrong.admit(now), Admission::Hold(BRAKE_HOLD));
     }
 

@@ -11,6 +11,7 @@
 //! - One app's refused credential, exhausted quota or unreachable provider defers that app's chunks and no others.
 //! - Only [`Verdict`]s come from providers; what they mean for retries, tokens and statuses is decided in one pure place.
 
+mod brake;
 mod chunk;
 mod config;
 #[cfg(feature = "conformance")]

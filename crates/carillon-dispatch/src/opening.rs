@@ -16,7 +16,7 @@ use crate::flight::random;
 use crate::metrics::LetGo;
 use crate::outbox::{NotCommitted, Outbox};
 use crate::plan::{self, Situation, Step};
-use crate::provider::{Provider, Verdict};
+use crate::provider::{Provider, Scope, Verdict};
 use crate::sending::{Open, Sending};
 
 /// How long a provider may take to make what a chunk's messages share.
@@ -50,8 +50,8 @@ pub(crate) async fn send_chunk<P: Provider>(
     }
     let (opened, prepared) = match prepare(engine, chunk).await {
         Ok(both) => both,
-        Err((opened, verdict)) => {
-            hold_all(engine, chunk, opened.as_deref(), &verdict, ready, &mut outbox);
+        Err(verdict) => {
+            hold_all(engine, chunk, &verdict, ready, &mut outbox);
             engine.meters.let_go(LetGo::Deferred);
             return outbox.release().await;
         }
@@ -91,21 +91,26 @@ fn close_unsendable<P: Provider>(
     ready
 }
 
-type Held<C> = (Option<Arc<Opened<C>>>, Verdict);
-
+/// Makes what the messages share, or says what all of them come to.
 async fn prepare<P: Provider>(
     engine: &Engine<P>,
     chunk: &Chunk,
-) -> Result<(Arc<Opened<P::Credential>>, P::Prepared), Held<P::Credential>> {
+) -> Result<(Arc<Opened<P::Credential>>, P::Prepared), Verdict> {
     let provider = &engine.shared.provider;
     let opened = engine.shared.credentials.of(chunk, provider).map_err(|error| {
         tracing::warn!(tenant.id = %chunk.facts.tenant, app.id = %chunk.facts.app, %error, "a credential cannot be used");
-        (None, Verdict::Misconfigured { detail: error.0 })
+        Verdict::Misconfigured { detail: error.0 }
     })?;
+    if let Some(wait) = opened.closed(Instant::now()) {
+        return Err(Verdict::Throttled { retry_after: Some(wait), scope: Scope::Credential });
+    }
     let preparing = timeout(PREPARE, provider.prepare(&chunk.facts, &opened.credential)).await;
     match preparing.unwrap_or(Err(Verdict::Unavailable { retry_after: None })) {
         Ok(prepared) => Ok((opened, prepared)),
-        Err(verdict) => Err((Some(opened), verdict)),
+        Err(verdict) => {
+            engine.learn(chunk, &opened, &verdict, Instant::now());
+            Err(verdict)
+        }
     }
 }
 
@@ -113,15 +118,11 @@ async fn prepare<P: Provider>(
 fn hold_all<P: Provider>(
     engine: &Engine<P>,
     chunk: &Chunk,
-    opened: Option<&Opened<P::Credential>>,
     verdict: &Verdict,
     ready: VecDeque<Open>,
     outbox: &mut Outbox,
 ) {
     let now = Instant::now();
-    if let Some(opened) = opened {
-        engine.learn(chunk, opened, verdict, now);
-    }
     let time = engine.time(now);
     let expires_at = chunk.facts.expires_at;
     let random = random();

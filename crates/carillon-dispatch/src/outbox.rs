@@ -38,8 +38,16 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new(reporter: Reporter, chunk: ChunkId, lease: u64, now: Instant) -> Self {
-        let results = Vec::with_capacity(UNCOMMITTED);
-        Self { reporter, chunk, lease, results, oldest: None, told_at: now, committing: None, released: false }
+        Self {
+            reporter,
+            chunk,
+            lease,
+            results: Vec::new(),
+            oldest: None,
+            told_at: now,
+            committing: None,
+            released: false,
+        }
     }
 
     pub(crate) fn push(&mut self, outcome: Outcome, now: Instant) {

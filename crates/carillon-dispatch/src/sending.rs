@@ -16,7 +16,7 @@ use crate::chunk::Chunk;
 use crate::credentials::Opened;
 use crate::engine::Engine;
 use crate::flight::{Landed, Ready, fly, random};
-use crate::gate::{Admission, Gate};
+use crate::gate::{Admission, Brakes, Gate};
 use crate::ledger::Answer;
 use crate::metrics::LetGo;
 use crate::outbox::{NotCommitted, Outbox, UNCOMMITTED};
@@ -281,14 +281,14 @@ impl<'a, P: Provider> Sending<'a, P> {
     fn is_braked(&self, verdict: &Verdict, now: Instant) -> bool {
         match verdict {
             Verdict::Rejected { token: TokenFate::RetireUnlessMany, .. } => {
-                let braked = self.opened.brakes(true, now);
-                if braked {
+                let brakes = self.opened.brakes(true, now);
+                if brakes == Brakes::Now {
                     let facts = &self.chunk.facts;
-                    tracing::error!(tenant.id = %facts.tenant, app.id = %facts.app, "nearly all tokens are refused: is this app's credential for another app or environment?");
+                    tracing::error!(tenant.id = %facts.tenant, app.id = %facts.app, "nearly all tokens are refused: is the credential one of another app or environment?");
                 }
-                braked
+                brakes != Brakes::No
             }
-            Verdict::Sent { .. } | Verdict::Rejected { .. } => self.opened.brakes(false, now),
+            Verdict::Sent { .. } | Verdict::Rejected { .. } => self.opened.brakes(false, now) != Brakes::No,
             _ => false,
         }
     }

@@ -27,9 +27,9 @@ pub enum LedgerError {
     /// No endpoint was given.
     #[error("ledger.url names no endpoint")]
     NoEndpoint,
-    /// An endpoint is not a URL.
+    /// An endpoint is not a URL, or not one of plain HTTP/2: what encrypts between the services lies outside of them.
     #[error("ledger.url: an endpoint is not of the form http://host:port")]
-    Endpoint(#[source] tonic::transport::Error),
+    Endpoint,
     /// The token cannot stand in a header.
     #[error("internal.token holds characters that no header may hold")]
     Token,
@@ -69,7 +69,10 @@ impl Ledger {
         platform: Platform,
         deadline: Duration,
     ) -> Result<Self, LedgerError> {
-        let endpoint = |url: &String| Endpoint::from_shared(url.clone()).map_err(LedgerError::Endpoint);
+        let endpoint = |url: &String| match url.starts_with("http://") {
+            true => Endpoint::from_shared(url.clone()).map_err(|_| LedgerError::Endpoint),
+            false => Err(LedgerError::Endpoint),
+        };
         let channels =
             urls.iter().map(|url| Ok(tuned(endpoint(url)?).connect_lazy())).collect::<Result<Vec<_>, _>>()?;
         Self::over(channels, token, platform, deadline)

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use carillon_domain::delivery_status::Status;
@@ -80,20 +81,29 @@ async fn a_provider_that_is_away_is_left_alone_but_for_probes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_succeeds_lets_the_rest_of_its_chunk_follow() {
-    let world = World::bounded(
-        Scripted::new(|token, before| match (token, before) {
-            ("t0", 10..) | ("t1", _) => Verdict::Sent { provider_id: None },
-            _ => Verdict::Unavailable { retry_after: Some(Duration::from_millis(100)) },
-        }),
-        1,
-        1000,
-    );
+    let scripted = Scripted::new(|token, before| match (token, before) {
+        ("t0", 10..) | ("t1" | "t2", _) => Verdict::Sent { provider_id: None },
+        _ => Verdict::Unavailable { retry_after: Some(Duration::from_millis(100)) },
+    });
+    let world = World::new(scripted.within(Duration::from_millis(50)));
     while world.calls.of("t0") < 10 {
         world.send(vec![chunk(1000 + world.calls.count() as u32, 1)]).await.unwrap();
     }
     world.pass(Duration::from_secs(2)).await;
-    world.send(vec![chunk(1, 2)]).await.unwrap();
+    world.send(vec![chunk(1, 3)]).await.unwrap();
     assert!(world.ledger.outcomes(1).values().all(|o| o.status == Status::Sent as u32));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_cannot_prepare_is_not_asked_for_every_chunk() {
+    let world = World::new(Scripted::sends().unprepared(Verdict::Unavailable { retry_after: None }));
+    for number in 0..50 {
+        world.send(vec![chunk(number, 2)]).await.unwrap();
+        let outcomes = world.ledger.outcomes(number);
+        assert!(outcomes.values().all(|o| o.status == Status::Queued as u32 && o.attempts == 0));
+        assert_eq!(outcomes.len(), 2);
+    }
+    assert_eq!((world.calls.count(), world.calls.prepared.load(Ordering::SeqCst)), (0, 10));
 }
 
 #[tokio::test(start_paused = true)]

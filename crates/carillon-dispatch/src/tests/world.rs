@@ -37,6 +37,7 @@ pub(super) struct Scripted {
     judge: Box<Judge>,
     delay: Duration,
     quota: Option<Quota>,
+    unprepared: Option<Verdict>,
     pub(super) calls: Arc<Calls>,
 }
 
@@ -46,6 +47,7 @@ pub(super) struct Calls {
     pub(super) seen: Mutex<Vec<(Instant, String, String)>>,
     flying: AtomicUsize,
     pub(super) most_flying: AtomicUsize,
+    pub(super) prepared: AtomicUsize,
 }
 
 impl Calls {
@@ -64,7 +66,7 @@ impl Calls {
 
 impl Scripted {
     pub(super) fn new(judge: impl Fn(&str, usize) -> Verdict + Send + Sync + 'static) -> Self {
-        Self { judge: Box::new(judge), delay: Duration::ZERO, quota: None, calls: Arc::default() }
+        Self { judge: Box::new(judge), delay: Duration::ZERO, quota: None, unprepared: None, calls: Arc::default() }
     }
 
     pub(super) fn sends() -> Self {
@@ -73,6 +75,11 @@ impl Scripted {
 
     pub(super) fn within(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    pub(super) fn unprepared(mut self, verdict: Verdict) -> Self {
+        self.unprepared = Some(verdict);
         self
     }
 
@@ -91,7 +98,8 @@ impl Provider for Scripted {
     }
 
     async fn prepare(&self, _: &ChunkFacts, _: &Arc<()>) -> Result<(), Verdict> {
-        Ok(())
+        self.calls.prepared.fetch_add(1, Ordering::SeqCst);
+        self.unprepared.clone().map_or(Ok(()), Err)
     }
 
     async fn send(&self, _: &(), message: Message<'_>) -> Verdict {

@@ -1,0 +1,50 @@
+//! Keeps an app's tokens when it is the app that is wrong: a credential of another app or environment makes every token look
+//! dead. Pure, `now` is an argument.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// So many suspicious refusals, and so large a share of all answers, look like wrong settings rather than dead tokens.
+const BRAKE_COUNT: f64 = 50.0;
+const BRAKE_SHARE: f64 = 0.9;
+/// Both counts are halved this often.
+const BRAKE_HALF_LIFE: Duration = Duration::from_secs(60);
+/// Counts of answers, which fade.
+#[derive(Debug, Default)]
+pub(crate) struct Brake {
+    suspicious: f64,
+    others: f64,
+    faded_at: Option<Instant>,
+}
+
+impl Brake {
+    /// Counts an answer. True for a suspicious one when nearly all are.
+    pub(crate) fn engages(&mut self, suspicious: bool, now: Instant) -> bool {
+        let faded_at = *self.faded_at.get_or_insert(now);
+        let halvings = now.saturating_duration_since(faded_at).as_secs_f64() / BRAKE_HALF_LIFE.as_secs_f64();
+        let keep = 0.5f64.powf(halvings);
+        self.suspicious *= keep;
+        self.others *= keep;
+        self.faded_at = Some(now);
+        if !suspicious {
+            self.others += 1.0;
+            return false;
+        }
+        self.suspicious += 1.0;
+        self.suspicious > BRAKE_COUNT && self.suspicious >= (self.suspicious + self.others) * BRAKE_SHARE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_fades() {
+        let (mut brake, now) = (Brake::default(), Instant::now());
+        assert!((0..50).all(|_| !brake.engages(true, now)));
+        assert!(!brake.engages(true, now + BRAKE_HALF_LIFE), "half of fifty and one are not more than fifty");
+        assert!((0..40).any(|_| brake.engages(true, now + BRAKE_HALF_LIFE)));
+    }
+}
