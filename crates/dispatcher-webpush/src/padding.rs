@@ -25,7 +25,7 @@ mod tests {
         #[test]
         fn padded_messages_have_few_lengths_and_always_fit(plaintext in 0usize..=MOST_PLAINTEXT) {
             let whole = plaintext + 1 + padding(plaintext);
-            prop_assert!(whole % STEP == 0 || whole == MOST_PLAINTEXT + 1);
+            prop_assert!(whole.is_multiple_of(STEP) || whole == MOST_PLAINTEXT + 1);
             prop_assert!(whole <= MOST_PLAINTEXT + 1 && padding(plaintext) < STEP);
         }
     }

@@ -1,13 +1,17 @@
 //! Web Push as a [`Provider`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use carillon_dispatch::{ChunkFacts, Message, Misconfigured, Provider, TokenFate, Verdict};
 use carillon_domain::delivery_status::Reason;
 use carillon_egress::{Request, Trust, TrustError};
 use carillon_runtime::Clock;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use ring::digest::{SHA256, digest};
 
 use crate::answer::{Answered, accepted, misconfigured, refusal, rejected, unanswered};
 use crate::config::WebpushConfig;
@@ -22,6 +26,8 @@ const TOPIC: HeaderName = HeaderName::from_static("topic");
 
 /// Seconds that the strictest service takes (Mozilla's; more is refused).
 const LONGEST_TTL: u64 = 30 * 24 * 3600;
+/// Characters of a topic.
+const MOST_TOPIC: usize = 32;
 
 /// Any push service that browsers know.
 pub struct Webpush {
@@ -108,14 +114,29 @@ impl Provider for Webpush {
 /// The headers that all messages of a chunk share, with placeholders for those that they do not.
 fn shared_headers(chunk: &ChunkFacts) -> Result<HeaderMap, Verdict> {
     let refused = |_| rejected(Reason::ProviderRejected, TokenFate::Keep);
+    let topic = HeaderValue::from_str(&topic(&chunk.collapse_id)).map_err(refused)?;
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("aes128gcm"));
     headers.insert(URGENCY, HeaderValue::from_static(urgency(chunk)));
-    headers.insert(TOPIC, HeaderValue::from_str(&chunk.collapse_id).map_err(refused)?);
+    headers.insert(TOPIC, topic);
     headers.insert(TTL, HeaderValue::from_static("0"));
     headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
     Ok(headers)
+}
+
+/// RFC 8030, section 5.4: at most 32 characters of base64url, else the push service refuses the message. What is anything else
+/// goes as its hash, which replaces the same messages.
+fn topic(collapse_id: &str) -> Cow<'_, str> {
+    let fits = (1..=MOST_TOPIC).contains(&collapse_id.len())
+        && collapse_id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if fits {
+        return Cow::Borrowed(collapse_id);
+    }
+    let hash = digest(&SHA256, collapse_id.as_bytes());
+    let mut text = BASE64_URL_SAFE_NO_PAD.encode(hash);
+    text.truncate(MOST_TOPIC);
+    Cow::Owned(text)
 }
 
 /// RFC 8030, section 5.3. What nobody sees may wait for power or Wi-Fi, unless the caller says that it may not.
@@ -124,5 +145,21 @@ fn urgency(chunk: &ChunkFacts) -> &'static str {
         (true, _) => "high",
         (false, true) => "normal",
         (false, false) => "low",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_what_push_services_take_and_tells_messages_apart() {
+        assert_eq!(topic("AZ3k_0-x"), "AZ3k_0-x");
+        let ids = ["0190c8f1-0000-7000-8000-000000000001", "0190c8f1-0000-7000-8000-000000000002", "a b", ""];
+        let topics: Vec<_> = ids.iter().map(|id| topic(id).into_owned()).collect();
+        for (i, text) in topics.iter().enumerate() {
+            assert_eq!((text.len(), topic(text).as_ref()), (MOST_TOPIC, text.as_str()));
+            assert!(!topics[..i].contains(text));
+        }
     }
 }
