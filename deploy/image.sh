@@ -130,20 +130,41 @@ build() {
   say "$name: $(du -h "$OUT/$name.tar" | cut -f1)"
 }
 
+# As the chart and compose.yaml confine it.
 contained() {
-  podman run --rm --network none --read-only --cap-drop=all --security-opt no-new-privileges --user 65532:65532 \
-    --pull never "$@"
+  podman run --network none --read-only --cap-drop=all --security-opt no-new-privileges --user 65532:65532 --pull never "$@"
 }
 
 # The binary answers with its version in the confinement that the chart gives it; then the image itself is looked at.
 try() {
   local name=$1 tag=localhost/carillon/$1:dev said user
-  said=$(contained "$tag" --version) || die "$name does not run read-only as 65532"
+  said=$(contained --rm "$tag" --version) || die "$name does not run read-only as 65532"
   [[ $said == *[0-9].[0-9]* ]] || die "$name --version said: $said"
   user=$(podman image inspect --format '{{.Config.User}}' "$tag")
   [[ $user == 65532:65532 ]] || die "$name: the image's user is '$user'"
-  if contained --entrypoint /bin/sh "$tag" -c true 2>/dev/null; then die "$name: the image has a shell"; fi
+  if contained --rm --entrypoint /bin/sh "$tag" -c true 2>/dev/null; then die "$name: the image has a shell"; fi
   say "$name: $said, as 65532, read-only, no shell"
+  [[ $name == carillon || $name == provider-sim ]] || try_life "$name" "$tag"
+}
+
+# A service comes up without broker and database, holds no rights, and ends cleanly on SIGTERM although it is process 1.
+try_life() {
+  local name=$1 tag=$2 id pid code rights end=$((SECONDS + 30))
+  id=$(contained --detach \
+    --env CARILLON_AMQP__URL=amqp://x:x@127.0.0.1:1/%2f --env CARILLON_DATABASE__URL=postgres://x:x@127.0.0.1:1/x \
+    --env CARILLON_SECRETS__KEY=BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= --env CARILLON_INTERNAL__TOKEN=x \
+    --env CARILLON_LEDGER__URL=http://127.0.0.1:2 "$tag") || die "$name does not start"
+  until podman logs "$id" 2>&1 | grep -q '"started"'; do
+    ((SECONDS < end)) || { podman logs "$id" >&2 && podman rm --force "$id" >/dev/null && die "$name does not come up in its image"; }
+    sleep 0.2
+  done
+  pid=$(podman inspect --format '{{.State.Pid}}' "$id")
+  rights=$(awk '$1 == "CapEff:" || $1 == "NoNewPrivs:" || $1 == "Seccomp:" { printf "%s%s ", $1, $2 }' "/proc/$pid/status")
+  podman stop --time 30 "$id" >/dev/null
+  code=$(podman inspect --format '{{.State.ExitCode}}' "$id")
+  podman rm --force "$id" >/dev/null
+  [[ $code == 0 ]] || die "$name ended with $code on SIGTERM"
+  [[ $rights == "CapEff:0000000000000000 NoNewPrivs:1 Seccomp:2 " ]] || die "$name holds rights: $rights"
 }
 
 mkdir -p "$OUT"

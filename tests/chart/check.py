@@ -1,4 +1,8 @@
-"""Renders the chart in every case and judges it; see check.sh. `--write` renews the table of values in the README."""
+"""Renders the chart in every case and judges it; see check.sh.
+
+`--write` renews the table of values in the README; `--services target/debug` asks the built services whether they accept the
+settings that the chart gives them and that docs/configuration.md names.
+"""
 
 import argparse
 import pathlib
@@ -11,6 +15,7 @@ import yaml
 import hardening
 import network
 import readme
+import services
 import settings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -49,8 +54,8 @@ def succeeds(*command):
 
 
 class Chart:
-    def __init__(self, helm, tools, checks):
-        self.helm, self.tools, self.checks = helm, tools, checks
+    def __init__(self, helm, tools, binaries, checks):
+        self.helm, self.tools, self.binaries, self.checks = helm, tools, binaries, checks
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="carillon-chart-"))
 
     def files(self, case):
@@ -86,6 +91,8 @@ class Chart:
         self.checks.that(f"{name}: hardening", hardening.faults(objects))
         self.checks.that(f"{name}: availability", hardening.availability(objects, "no-policies" not in name))
         self.checks.that(f"{name}: settings are documented", settings.faults(objects, ROOT / "docs/configuration.md"))
+        if self.binaries:
+            self.checks.that(f"{name}: the services accept it", services.accepted(objects, self.binaries.resolve()))
         if name != "no-policies":
             self.checks.that(f"{name}: network", network.faults(objects))
 
@@ -133,13 +140,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--helm", type=pathlib.Path, required=True)
     parser.add_argument("--bin", type=pathlib.Path, required=True)
+    parser.add_argument("--services", type=pathlib.Path, help="where the services' binaries are; they are asked too")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.write:
         readme.write(CHART)
 
     checks = Checks()
-    chart = Chart(options.helm, options.bin, checks)
+    chart = Chart(options.helm, options.bin, options.services, checks)
     schema = CHART / "values.schema.json"
     checks.that("the schema is a schema", succeeds(options.bin / "check-jsonschema", "--check-metaschema", schema))
     checks.that("the schema is strict", readme.lax(CHART))
@@ -148,6 +156,11 @@ def main():
     chart.refusals()
     if all(objects.values()):
         specials(chart, objects)
+
+    if options.services:
+        names = [o["metadata"]["labels"]["app.kubernetes.io/component"] for o in objects["minimal"] if o["kind"] == "Deployment"]
+        checks.that("the reference of settings is the services'",
+                    services.reference(names, options.services.resolve(), ROOT / "docs/configuration.md"))
 
     compose = ROOT / "deploy/compose.yaml"
     checks.that("compose.yaml: schema",
