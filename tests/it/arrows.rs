@@ -128,7 +128,18 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing-subscriber", &["carillon-telemetry"]),
     ("prometheus", &["carillon-telemetry"]),
     // Sealing is vault's; the others make key pairs or tokens, or do their provider's own cryptography.
-    ("ring", &["carillon-vault", "dispatcher-apns", "dispatcher-webpush", "ingest-api", "carillon", "provider-sim"]),
+    (
+        "ring",
+        &[
+            "carillon-vault",
+            "dispatcher-apns",
+            "dispatcher-fcm",
+            "dispatcher-webpush",
+            "ingest-api",
+            "carillon",
+            "provider-sim",
+        ],
+    ),
     ("config", &["carillon-runtime"]),
     ("anyhow", &["carillon"]),
 ];
