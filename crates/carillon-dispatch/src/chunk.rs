@@ -5,6 +5,7 @@ use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::Environment;
 use carillon_domain::ids::{ChunkId, NotificationId, RunId};
 use carillon_domain::reference::Reference;
+use carillon_payload::{Splice, Template};
 use carillon_wire::events;
 use carillon_wire::events::splice::What;
 use carillon_wire::internal::ChunkCopy;
@@ -29,7 +30,8 @@ pub(crate) struct Chunk {
     pub(crate) sealed: Bytes,
     pub(crate) released_at: Timestamp,
     pub(crate) grant: Option<AdvanceGrant>,
-    pub(crate) variants: Vec<Variant>,
+    /// The rendered bodies with their splice points.
+    pub(crate) variants: Vec<Template>,
     /// Ascending by position.
     pub(crate) targets: Vec<Target>,
 }
@@ -42,17 +44,13 @@ pub(crate) struct AdvanceGrant {
     pub(crate) lease_ms: u32,
 }
 
-pub(crate) struct Variant {
-    pub(crate) body: Bytes,
-    /// Offsets ascend and lie within the body.
-    pub(crate) splices: Vec<(usize, What)>,
-}
-
 pub(crate) struct Target {
     pub(crate) position: u16,
     pub(crate) device: String,
     pub(crate) generation: u32,
     pub(crate) token: String,
+    /// The token is a Firebase installation id.
+    pub(crate) is_installation: bool,
     pub(crate) p256dh: Vec<u8>,
     pub(crate) auth: Vec<u8>,
     pub(crate) environment: Environment,
@@ -66,7 +64,8 @@ impl Chunk {
         let notification =
             NotificationId(Uuid::from_slice(&wire.notification_id).map_err(|_| Malformed("notification id"))?);
         let delivery = wire.delivery.ok_or(Malformed("delivery"))?;
-        let credential = wire.credential.ok_or(Malformed("credential"))?;
+        // An app without a credential: it does not open, and its messages are held until there is one.
+        let credential = wire.credential.unwrap_or_default();
         let time = |ms, what| Timestamp::from_millisecond(ms).map_err(|_| Malformed(what));
         let released_at = time(wire.released_at_ms, "release")?;
         let expires_at = time(wire.expires_at_ms, "expiry")?;
@@ -102,7 +101,7 @@ impl Chunk {
                 granted_at_ms: grant.granted_at_ms,
                 lease_ms: grant.lease_ms,
             }),
-            variants: wire.variants.into_iter().map(Variant::read).collect::<Result<_, _>>()?,
+            variants: wire.variants.into_iter().map(template).collect::<Result<_, _>>()?,
             targets,
         })
     }
@@ -117,26 +116,31 @@ impl Chunk {
         Reference { chunk: self.id, position: target.position }
     }
 
-    pub(crate) fn named(&self) -> ChunkCopy {
-        ChunkCopy { run_id: self.id.run.0.as_bytes().to_vec(), chunk: self.id.number, copy: self.copy }
+    /// The chunk's name in a claim. The lease that was granted in advance is ours to exchange if no other copy can be at work under it.
+    pub(crate) fn named(&self, redelivered: bool) -> ChunkCopy {
+        let own = self.grant.filter(|_| self.copy == 0 && !redelivered);
+        ChunkCopy {
+            run_id: self.id.run.0.as_bytes().to_vec(),
+            chunk: self.id.number,
+            copy: self.copy,
+            advance_lease: own.map_or(0, |grant| grant.lease),
+        }
     }
 }
 
-impl Variant {
-    fn read(wire: events::Variant) -> Result<Self, Malformed> {
-        let mut from = 0;
-        let mut splices = Vec::with_capacity(wire.splices.len());
-        for splice in &wire.splices {
-            let offset = splice.offset as usize;
-            let what = What::try_from(splice.what).ok().filter(|what| *what != What::Unspecified);
-            if offset < from || offset > wire.body.len() {
-                return Err(Malformed("splice point"));
-            }
-            splices.push((offset, what.ok_or(Malformed("splice"))?));
-            from = offset;
-        }
-        Ok(Self { body: wire.body, splices })
-    }
+fn template(wire: events::Variant) -> Result<Template, Malformed> {
+    let splice = |splice: &events::Splice| {
+        let what = match What::try_from(splice.what) {
+            Ok(What::Token) => Splice::Token,
+            Ok(What::Device) => Splice::Device,
+            Ok(What::Reference) => Splice::Reference,
+            Ok(What::TtlSeconds) => Splice::TtlSeconds,
+            Ok(What::Unspecified) | Err(_) => return Err(Malformed("splice")),
+        };
+        Ok((splice.offset, what))
+    };
+    let splices = wire.splices.iter().map(splice).collect::<Result<Vec<_>, _>>()?;
+    Template::new(wire.body, splices).map_err(|_| Malformed("splice point"))
 }
 
 impl Target {
@@ -146,6 +150,7 @@ impl Target {
             device: wire.device,
             generation: wire.generation,
             token: wire.token,
+            is_installation: wire.is_installation,
             p256dh: wire.p256dh,
             auth: wire.auth,
             environment: i16::try_from(wire.environment)

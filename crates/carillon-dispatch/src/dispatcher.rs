@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use carillon_broker::{Delivery, Effects, Fault, Handler};
+use carillon_domain::platform::Lane;
 use carillon_telemetry::extract;
 use carillon_wire::events::{DispatchChunk, DispatchChunks};
 use carillon_wire::internal::ClaimAnswer;
@@ -46,7 +47,7 @@ impl<P: Provider> Dispatcher<P> {
             }
         }
         // First of all: nothing has begun yet if the ledger is away.
-        granted.extend(self.claim(unclaimed).await?);
+        granted.extend(self.claim(unclaimed, redelivered).await?);
         let stop = &self.engine.shared.stopping;
         let sent = join_all(granted.iter().map(|(chunk, grant)| {
             // Boxed: a message may carry many small chunks, and their futures would lie side by side on the stack.
@@ -57,14 +58,14 @@ impl<P: Provider> Dispatcher<P> {
     }
 
     /// All chunks of a message in one call. Chunks that there is nothing to do for are left out.
-    async fn claim(&self, chunks: Vec<Chunk>) -> Result<Vec<(Chunk, Granted)>, Fault> {
+    async fn claim(&self, chunks: Vec<Chunk>, redelivered: bool) -> Result<Vec<(Chunk, Granted)>, Fault> {
         if chunks.is_empty() {
             return Ok(Vec::new());
         }
         if self.engine.shared.stopping.is_cancelled() {
             return Err(Fault::because("the process drains"));
         }
-        let named = chunks.iter().map(Chunk::named).collect();
+        let named = chunks.iter().map(|chunk| chunk.named(redelivered)).collect();
         let Claimed { asked, response } = match self.engine.shared.ledger.claim(named).await {
             Ok(claimed) => claimed,
             Err(away) => return Err(Fault::new("a chunk could not be claimed", away)),
@@ -108,7 +109,12 @@ impl<P: Provider> Handler<DispatchChunks> for Dispatcher<P> {
             messaging.destination.name = %delivery.routing_key,
             messaging.message.id = delivery.message_id.as_deref().unwrap_or(""),
         );
-        extract(&delivery.headers).link_to(&span);
+        // One event's pushes belong to its trace; of a campaign's, each message is a trace of its own that names the event's.
+        let event_trace = extract(&delivery.headers);
+        match self.engine.lane {
+            Lane::Transactional => event_trace.continue_in(&span),
+            Lane::Bulk => event_trace.link_to(&span),
+        }
         self.work(event, delivery.redelivered, delivery.lost()).instrument(span).await?;
         Ok(Effects::new())
     }

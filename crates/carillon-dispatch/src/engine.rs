@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use carillon_domain::platform::Lane;
 use carillon_runtime::Clock;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -40,6 +41,7 @@ pub(crate) struct Bounds {
 /// One lane.
 pub(crate) struct Engine<P: Provider> {
     pub(crate) shared: Arc<Shared<P>>,
+    pub(crate) lane: Lane,
     /// Provider calls at once.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) meters: Meters,

@@ -28,7 +28,6 @@ mod outbox;
 mod pace;
 mod plan;
 mod provider;
-mod render;
 mod sending;
 mod start;
 #[cfg(test)]

@@ -74,7 +74,9 @@ fn close_unsendable<P: Provider>(
     for (index, attempts) in open {
         let target = &chunk.targets[*index];
         let progress = if let Some(reason) = target.suppressed {
-            Progress::Closed { status: Status::Suppressed, reason: Some(reason), provider_id: None }
+            // What was found too large once it was rendered was to be sent, and could not be.
+            let status = if reason == Reason::PayloadTooLarge { Status::Failed } else { Status::Suppressed };
+            Progress::Closed { status, reason: Some(reason), provider_id: None }
         } else if expired {
             engine.meters.expired();
             plan::expired()

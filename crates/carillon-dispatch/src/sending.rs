@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
+use carillon_payload::{Address, Values};
 use futures::StreamExt as _;
 use futures::future::poll_fn;
 use futures::stream::FuturesUnordered;
@@ -23,7 +24,6 @@ use crate::outbox::{NotCommitted, Outbox, UNCOMMITTED};
 use crate::pace::Pace;
 use crate::plan::{self, IN_PROCESS, Situation, Step};
 use crate::provider::{Provider, TokenFate, Verdict};
-use crate::render::{Renderer, Values};
 
 /// New sends stop this long before the lease ends: clocks run differently, and a send takes a moment to leave.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -60,7 +60,6 @@ pub(crate) struct Sending<'a, P: Provider> {
     probe: Option<usize>,
     stopping: bool,
     let_go: LetGo,
-    renderer: Renderer,
 }
 
 impl<'a, P: Provider> Sending<'a, P> {
@@ -89,7 +88,6 @@ impl<'a, P: Provider> Sending<'a, P> {
             probe: None,
             stopping: false,
             let_go: LetGo::Done,
-            renderer: Renderer::default(),
         }
     }
 
@@ -223,18 +221,16 @@ impl<'a, P: Provider> Sending<'a, P> {
         }
     }
 
-    fn render(&mut self, open: Open, time_left: Duration) -> Ready {
+    fn render(&self, open: Open, time_left: Duration) -> Ready {
         let target = &self.chunk.targets[open.index];
-        let reference = self.chunk.reference(target).to_text();
-        let values = Values {
-            token: &target.token,
-            device: &target.device,
-            reference: &reference,
-            ttl_seconds: if self.chunk.facts.now_or_never { 0 } else { time_left.as_secs() },
-        };
+        let reference = self.chunk.reference(target);
+        let address =
+            if target.is_installation { Address::Installation(&target.token) } else { Address::Token(&target.token) };
+        let seconds = if self.chunk.facts.now_or_never { 0 } else { time_left.as_secs() };
+        let values = Values::new(address, &target.device, reference, u32::try_from(seconds).unwrap_or(u32::MAX));
         // `close_unsendable` has seen that the variant is there.
-        let body = self.renderer.render(&self.chunk.variants[target.variant], &values);
-        Ready { body, reference, time_left }
+        let body = self.chunk.variants[target.variant].render(&values).into();
+        Ready { body, reference: reference.to_text(), time_left }
     }
 
     fn land(&mut self, landed: Landed) {

@@ -59,6 +59,7 @@ pub async fn start<P: Provider>(
         let queue = topology::chunks(platform, lane);
         let engine = Engine {
             shared: Arc::clone(&shared),
+            lane,
             permits: Arc::new(Semaphore::new(in_flight)),
             meters: Meters::new(platform, lane, queue.name()),
         };

@@ -28,6 +28,16 @@ pub struct Granted {
     pub positions: Vec<(u16, u8)>,
 }
 
+/// A chunk that somebody wants to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The lease that was granted in advance to the copy the caller holds: the caller's to exchange, if no other copy of the message
+    /// can be at work on it.
+    pub advance_lease: Option<i64>,
+}
+
 /// A chunk row as claims and reports see it.
 pub(crate) struct ChunkRow {
     pub id: ChunkId,
@@ -140,19 +150,24 @@ impl Store {
     /// [`crate::Error::Unavailable`]: nothing was granted, or a grant was made that nobody knows of and that runs out by itself.
     pub async fn claim(
         &self,
-        ids: &[ChunkId],
+        asked: &[Asked],
         leases: &[i64],
         hold_expired: bool,
     ) -> Result<(Vec<Option<Granted>>, Timestamp)> {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
-        let mut rows = lock_chunks(&transaction, ids).await?;
+        let ids: Vec<ChunkId> = asked.iter().map(|a| a.chunk).collect();
+        let mut rows = lock_chunks(&transaction, &ids).await?;
         let mut answers = vec![None; ids.len()];
         let mut granted: Vec<(&ChunkRow, i64)> = Vec::new();
         let mut now = None;
         for row in &mut rows {
             now = Some(row.now);
             let Some(i) = ids.iter().position(|id| *id == row.id) else { continue };
+            if asked[i].advance_lease.is_some_and(|lease| lease == row.lease) {
+                row.leased = false;
+                row.held = false;
+            }
             if let Some(positions) = grant(row, hold_expired) {
                 answers[i] = Some(Granted { lease: leases[i], positions });
                 granted.push((row, leases[i]));

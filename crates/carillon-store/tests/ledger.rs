@@ -90,6 +90,19 @@ async fn a_chunk_is_granted_to_one_and_again_when_given_back() {
 }
 
 #[tokio::test]
+async fn a_lease_granted_in_advance_is_its_holders_to_exchange_and_nobody_elses() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let chunk = world.chunk(&["u1"]).await;
+    world.sql.execute("UPDATE chunks SET lease = 77, lease_until = now() + interval '3 s'", &[]).await.unwrap();
+    assert_eq!(world.claim(chunk).await, None);
+    assert_eq!(world.claim_with(chunk, Some(78), 1).await, None);
+    let exchanged = world.claim_with(chunk, Some(77), 2).await.expect("the holder asks");
+    assert_eq!((exchanged.lease, exchanged.positions.len()), (2, 1));
+    assert_eq!(world.claim_with(chunk, Some(77), 3).await, None, "exchanged once");
+}
+
+#[tokio::test]
 async fn a_report_is_taken_whatever_the_lease_says_and_counted_once() {
     let world = World::new().await;
     for d in ["d1", "d2", "d3"] {

@@ -4,7 +4,7 @@ use crate::claimers::Claimers;
 use crate::group::{Group, Waiting, work};
 use carillon_domain::ids::{ChunkId, RunId};
 use carillon_runtime::Scope;
-use carillon_store::{ChunkReport, Continue, Error, Granted, Store};
+use carillon_store::{Asked, ChunkReport, Continue, Error, Granted, Store};
 use carillon_wire::internal::ledger_server::Ledger as LedgerRpc;
 use carillon_wire::internal::{
     ClaimAnswer, ClaimRequest, ClaimResponse, Grant, ReportAnswer, ReportRequest, ReportResponse,
@@ -31,7 +31,7 @@ type Reports = (Vec<Continue>, Timestamp);
 
 /// The ledger's door.
 pub(crate) struct Ledger {
-    claims: Group<Vec<ChunkId>, Claims>,
+    claims: Group<Vec<Asked>, Claims>,
     reports: Group<Vec<ChunkReport>, Reports>,
     claimers: Claimers,
 }
@@ -86,21 +86,23 @@ impl CutOff {
     }
 }
 
-async fn commit_claims(store: &Store, cut_off: &CutOff, group: Vec<Waiting<Vec<ChunkId>, Claims>>) {
-    let ids: Vec<ChunkId> = group.iter().flat_map(|w| w.question.iter().copied()).collect();
+async fn commit_claims(store: &Store, cut_off: &CutOff, group: Vec<Waiting<Vec<Asked>, Claims>>) {
     // Two callers asking for one chunk in one group: the first is granted, the second finds it leased.
-    let mut unique = ids.clone();
-    unique.sort_unstable();
-    unique.dedup();
+    let mut unique: Vec<Asked> = Vec::new();
+    for asked in group.iter().flat_map(|w| &w.question) {
+        if !unique.iter().any(|u| u.chunk == asked.chunk) {
+            unique.push(*asked);
+        }
+    }
     let leases: Vec<i64> = unique.iter().map(|_| fresh_lease()).collect();
     match store.claim(&unique, &leases, cut_off.holds()).await {
         Ok((answers, now)) => {
-            let mut granted: Vec<(ChunkId, Option<Granted>)> = unique.into_iter().zip(answers).collect();
+            let mut granted: Vec<(ChunkId, Option<Granted>)> = unique.iter().map(|u| u.chunk).zip(answers).collect();
             for waiting in group {
                 let answers = waiting
                     .question
                     .iter()
-                    .map(|id| granted.iter_mut().find(|(g, _)| g == id).and_then(|(_, answer)| answer.take()))
+                    .map(|a| granted.iter_mut().find(|(g, _)| *g == a.chunk).and_then(|(_, answer)| answer.take()))
                     .collect();
                 let _ = waiting.answer.send(Ok((answers, now)));
             }
@@ -191,8 +193,11 @@ impl LedgerRpc for Ledger {
         let request = request.into_inner();
         check_size(request.chunks.len())?;
         let claimers = self.claimers.heard(&request.platform, &request.claimer, Instant::now());
-        let ids = request.chunks.iter().map(|c| chunk_id(&c.run_id, c.chunk)).collect::<Result<Vec<_>, _>>()?;
-        let (granted, now) = self.claims.ask(ids).await?;
+        let asked = request.chunks.iter().map(|c| {
+            let advance_lease = (c.advance_lease != 0).then_some(c.advance_lease as i64);
+            chunk_id(&c.run_id, c.chunk).map(|chunk| Asked { chunk, advance_lease })
+        });
+        let (granted, now) = self.claims.ask(asked.collect::<Result<Vec<_>, _>>()?).await?;
         let grant = |g: Granted| Grant {
             lease: g.lease as u64,
             lease_ms: carillon_store::LEASE.as_millis() as u32,

@@ -85,6 +85,35 @@ async fn a_grant_in_advance_is_not_used_when_anything_speaks_against_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_exchanges_the_lease_granted_in_advance_unless_another_copy_may_use_it() {
+    let world = World::new(Scripted::sends());
+    let shown = |world: &World| world.ledger.claims.lock().unwrap().last().map(|claim| claim.advance_lease);
+    world.send(vec![granted(chunk(1, 1))]).await.unwrap();
+    assert_eq!(shown(&world), Some(99), "the ledger's clock was not known, and the lease is ours");
+    world.deliver(vec![granted(chunk(2, 1))], true).await.unwrap();
+    assert_eq!(shown(&world), Some(0), "redelivered: somebody else may be sending under it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_without_a_credential_holds_its_messages_until_it_has_one() {
+    let world = World::new(Scripted::sends());
+    let mut bare = chunk(1, 2);
+    bare.credential = None;
+    world.send(vec![bare]).await.unwrap();
+    let outcomes = world.ledger.outcomes(1);
+    assert!(outcomes.len() == 2 && outcomes.values().all(|o| o.status == 0 && o.not_before_ms > 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_too_large_once_rendered_has_failed_and_was_not_suppressed() {
+    let world = World::new(Scripted::sends());
+    let mut large = chunk(1, 1);
+    large.targets[0].suppressed = Reason::PayloadTooLarge as u32;
+    world.send(vec![large]).await.unwrap();
+    assert!(world.ledger.outcomes(1).values().all(|o| o.status == Status::Failed as u32));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_expired_message_is_closed_and_never_sent() {
     let world = World::new(Scripted::sends());
     let mut late = chunk(1, 3);

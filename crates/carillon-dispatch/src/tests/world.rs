@@ -156,6 +156,7 @@ impl World {
         };
         let engine = Engine {
             shared: Arc::new(shared),
+            lane: Lane::Bulk,
             permits: Arc::new(Semaphore::new(in_flight)),
             meters: Meters::new(Platform::Apns, Lane::Bulk, "dispatcher-apns.bulk"),
         };

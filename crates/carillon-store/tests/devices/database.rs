@@ -5,6 +5,7 @@ use carillon_store::{Config, Store};
 use tokio_postgres::{Client, NoTls};
 
 /// A migrated database with one tenant and one app; dropped by [`Database::drop_it`].
+#[allow(dead_code, reason = "each of the test binaries uses its part")]
 pub(crate) struct Database {
     pub(crate) store: Store,
     pub(crate) tenant: TenantKey,
@@ -27,6 +28,7 @@ async fn connect(url: &str) -> Client {
     client
 }
 
+#[allow(dead_code, reason = "each of the test binaries uses its part")]
 impl Database {
     pub(crate) async fn new() -> Self {
         let server = server();

@@ -155,7 +155,13 @@ impl World {
 
     pub(crate) async fn claim(&self, chunk: ChunkId) -> Option<Granted> {
         let lease = (Uuid::new_v4().as_u128() as u64 >> 1) as i64;
-        self.store.claim(&[chunk], &[lease], false).await.expect("the ledger answers").0.remove(0)
+        self.claim_with(chunk, None, lease).await
+    }
+
+    /// Claims with the lease that a copy was granted in advance.
+    pub(crate) async fn claim_with(&self, chunk: ChunkId, advance_lease: Option<i64>, lease: i64) -> Option<Granted> {
+        let asked = carillon_store::Asked { chunk, advance_lease };
+        self.store.claim(&[asked], &[lease], false).await.expect("the ledger answers").0.remove(0)
     }
 
     pub(crate) async fn report(&self, chunk: ChunkId, lease: i64, outcomes: Vec<Outcome>, release: bool) -> Reported {
