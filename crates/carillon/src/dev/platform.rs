@@ -119,28 +119,27 @@ impl Platform {
     fn start_services(&mut self, running: &mut Running) -> Result<()> {
         let mut ports = Ports::default();
         let replicas = usize::from(self.options.replicas);
-        let ledgers = (0..replicas).map(|_| ports.address()).collect::<Result<Vec<_>>>()?;
+        let mut addresses = || (0..replicas).map(|_| ports.address()).collect::<Result<Vec<_>>>();
+        let (mut http, mut grpc, ledgers) = (addresses()?, addresses()?, addresses()?);
+        for (name, chosen) in [("CARILLON_HTTP__LISTEN", &mut http), ("CARILLON_GRPC__LISTEN", &mut grpc)] {
+            if let Some(theirs) = self.operator.get(name).filter(|theirs| !theirs.ends_with(":0")) {
+                theirs.clone_into(&mut chosen[0]);
+            }
+        }
+        (running.http, running.grpc) = (url_of(&http[0]), url_of(&grpc[0]));
         for service in SERVICES {
-            for index in 1..=replicas {
-                let mut own = vec![setting("ADMIN__LISTEN", &ports.address()?)];
-                if service == "status-collector" {
-                    own.push(setting("INTERNAL__LISTEN", &ledgers[index - 1]));
-                }
-                if service == "ingest-api" {
-                    let listen = |name: &str, ports: &mut Ports| match self.operator.get(name) {
-                        Some(theirs) if index == 1 && !theirs.ends_with(":0") => Ok(theirs.to_owned()),
-                        _ => ports.address(),
-                    };
-                    let http = listen("CARILLON_HTTP__LISTEN", &mut ports)?;
-                    let grpc = listen("CARILLON_GRPC__LISTEN", &mut ports)?;
-                    if index == 1 {
-                        (running.http, running.grpc) = (url_of(&http), url_of(&grpc));
+            for index in 0..replicas {
+                let mut own = self.common(running, &ledgers);
+                own.push(setting("ADMIN__LISTEN", &ports.address()?));
+                match service {
+                    "status-collector" => own.push(setting("INTERNAL__LISTEN", &ledgers[index])),
+                    "ingest-api" => {
+                        own.extend([setting("HTTP__LISTEN", &http[index]), setting("GRPC__LISTEN", &grpc[index])]);
                     }
-                    own.extend([setting("HTTP__LISTEN", &http), setting("GRPC__LISTEN", &grpc)]);
+                    _ => {}
                 }
-                own.extend(self.common(running, &ledgers));
                 let environment = self.operator.merged(&own);
-                self.fleet.spawn_replica(service, index, &self.options.layout, environment)?;
+                self.fleet.spawn_replica(service, index + 1, &self.options.layout, environment)?;
             }
         }
         Ok(())
@@ -151,7 +150,7 @@ impl Platform {
         let urls = &running.sim.urls;
         let ledgers: Vec<String> = ledgers.iter().map(|address| url_of(address)).collect();
         let ca = simulators::certificate(&self.options.layout);
-        let mut all = vec![
+        let ours = [
             setting("AMQP__URL", &running.amqp_url),
             setting("DATABASE__URL", &running.database_url),
             setting("SECRETS__KEY", &running.keys.secrets),
@@ -165,13 +164,10 @@ impl Platform {
             setting("FCM__ALLOW_HOSTS", authority(&urls.fcm_token)),
             setting("WEBPUSH__ALLOW_HOSTS", authority(&urls.webpush)),
             setting("SMSAPI__URL", &urls.sms),
+            setting("HTTP__PUBLIC_URL", &running.http),
             setting("TELEMETRY__LOG_FORMAT", "text"),
         ];
-        if !running.http.is_empty() {
-            all.push(setting("HTTP__PUBLIC_URL", &running.http));
-        }
-        all.extend(self.options.extra.iter().cloned());
-        all
+        ours.into_iter().chain(self.options.extra.iter().cloned()).collect()
     }
 
     /// Ends everything that was started, in the reverse order.

@@ -16,6 +16,15 @@ const START: Duration = Duration::from_secs(1_200);
 /// Everything else.
 const STEP: Duration = Duration::from_secs(180);
 
+/// Quorum queues publish their counts every 5 s; their leaders know them now. Gives `[{<<"queue">>,ready,unacked},...]`.
+const COUNT_NOW: &str = "[begin
+    {resource, _, queue, Name} = amqqueue:get_name(Queue),
+    Leader = amqqueue:get_pid(Queue),
+    {ok, {_, Ready}, _} = ra:local_query(Leader, fun rabbit_fifo:query_messages_ready/1),
+    {ok, {_, Unacked}, _} = ra:local_query(Leader, fun rabbit_fifo:query_messages_checked_out/1),
+    {Name, Ready, Unacked}
+end || Queue <- rabbit_amqqueue:list()].";
+
 /// How full a queue is, as the broker itself counts.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct QueueDepth {
@@ -71,19 +80,31 @@ impl Stack {
         self.verb("restart-broker", &[], STEP).await
     }
 
-    /// Every queue that is not empty, or all of them.
+    /// Every queue, as its leader counts at this moment; where it cannot be asked that way, as the broker's own listing
+    /// has it, which may be 5 s old.
     ///
     /// # Errors
     /// If the broker does not answer.
     pub(crate) async fn queues(&self) -> Result<Vec<QueueDepth>> {
+        if let Ok(text) = self.ctl(&["eval", COUNT_NOW]).await
+            && let Some(depths) = parse_terms(&text)
+        {
+            return Ok(depths);
+        }
+        let columns = ["name", "messages_ready", "messages_unacknowledged"];
+        let listing = ["--formatter", "json", "list_queues"].into_iter().chain(columns);
+        let text = self.ctl(&listing.collect::<Vec<_>>()).await?;
+        serde_json::from_str(&text).context("rabbitmqctl list_queues")
+    }
+
+    async fn ctl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.command("ctl");
-        command.args(["--quiet", "--formatter", "json", "list_queues"]);
-        command.args(["name", "messages_ready", "messages_unacknowledged"]).stderr(Stdio::null());
+        command.arg("--quiet").args(arguments).stderr(Stdio::null());
         let output = tokio::time::timeout(STEP, command.output()).await.context("rabbitmqctl hangs")??;
         if !output.status.success() {
-            bail!("rabbitmqctl list_queues failed");
+            bail!("rabbitmqctl {} failed", arguments.first().unwrap_or(&""));
         }
-        serde_json::from_slice(&output.stdout).context("rabbitmqctl list_queues")
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn command(&self, verb: &str) -> Command {
@@ -107,9 +128,29 @@ fn parse(text: &str) -> BTreeMap<String, String> {
     lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+/// Reads what [`COUNT_NOW`] prints; None if it is anything else.
+fn parse_terms(text: &str) -> Option<Vec<QueueDepth>> {
+    let text = text.trim().strip_prefix('[')?.strip_suffix(']')?;
+    let read = |term: &str| {
+        let (name, counts) = term.split_once("\">>,")?;
+        let (ready, unacked) = counts.split_once('}')?.0.split_once(',')?;
+        Some(QueueDepth { name: name.to_owned(), ready: ready.parse().ok()?, unacked: unacked.parse().ok()? })
+    };
+    text.split("{<<\"").skip(1).map(read).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_leaders_counts_are_read_from_erlang_terms() {
+        let text = "[{<<\"dispatcher-apns.bulk\">>,18,6},\n {<<\"parked\">>,0,0}]\n";
+        let depths = parse_terms(text).unwrap();
+        assert_eq!((depths.len(), depths[0].name.as_str()), (2, "dispatcher-apns.bulk"));
+        assert_eq!((depths[0].ready, depths[0].unacked), (18, 6));
+        assert!(parse_terms("{error,badarg}").is_none() && parse_terms("[{<<\"a\">>,x,1}]").is_none());
+    }
 
     #[test]
     fn a_value_may_hold_further_equals_signs() {
