@@ -109,7 +109,8 @@ async fn what_was_accepted_is_answered_as_it_was_even_if_it_would_be_refused_by_
     let first = send(&t.key, "k", body.clone()).await.expect(202);
     t.run("UPDATE tenants SET push_enabled = false WHERE tenant_key = $1").await;
     eventually("the switch", async || {
-        (send(&t.key, "j", hello()).await.code() == (409, "push_disabled")).then_some(())
+        let answer = post(&t.key, "/v1/notifications", hello()).await;
+        (answer.code() == (409, "push_disabled")).then_some(())
     })
     .await;
     let again = send(&t.key, "k", body).await;
@@ -193,4 +194,29 @@ async fn a_body_over_the_limit_or_that_is_no_json_is_refused() {
     let refused = call_with(&t.key, Method::POST, "/v1/notifications", None, &plain).await;
     assert_eq!(refused.status.as_u16(), 415);
     assert_eq!(post("csk_nonsense", "/v1/notifications", hello()).await.code(), (401, "unauthenticated"));
+}
+
+#[tokio::test]
+async fn one_that_the_database_refuses_takes_no_other_of_its_group_with_it() {
+    let t = Tenant::new().await;
+    t.sql
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN IF NEW.reference = 'poison' THEN RAISE EXCEPTION 'poison'; END IF; RETURN NEW; END $$;
+             CREATE OR REPLACE TRIGGER poison BEFORE INSERT ON notifications FOR EACH ROW EXECUTE FUNCTION poison()",
+        )
+        .await
+        .unwrap();
+    let mut poison = hello();
+    poison["reference"] = json!("poison");
+    let item = |notification: Value, key: &str| json!({"notification": notification, "idempotency_key": key});
+    let items = json!({"items": [item(hello(), "a"), item(poison, "b"), item(hello(), "c")]});
+    let answers = post(&t.key, "/v1/notifications:batch", items).await.expect(200)["answers"].clone();
+    assert_eq!(answers[1]["problem"]["status"], 500);
+    assert!(!answers[1].to_string().contains("RAISE"), "what the database said is for the log");
+    for good in [0, 2] {
+        World::get().wakes(id(&answers[good]["accepted"])).await;
+    }
+    assert_eq!(t.count(ALL).await, 2);
+    send(&t.key, "b", hello()).await.expect(202);
 }

@@ -161,7 +161,6 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
 
 /// A tenant with one app `shop`, and keys.
 pub(crate) struct Tenant {
-    pub(crate) tenant: String,
     pub(crate) tenant_key: i32,
     pub(crate) app_key: i32,
     /// `csk_` with every scope.

@@ -1,0 +1,160 @@
+//! Reading, cancelling and receipts over REST. The rows of a run are written as the segmenter and the ledger leave them.
+
+use carillon_domain::ids::{ChunkId, RunId};
+use carillon_domain::reference::Reference;
+use hyper::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::http::{call, get, post, put};
+use crate::world::Tenant;
+
+async fn accepted(t: &Tenant) -> Uuid {
+    let body = json!({"app": "shop", "reference": "r", "metadata": {"team": "orders"}, "to": {"users": ["ola"]},
+                      "content": {"title": "Hello"}});
+    post(&t.key, "/v1/notifications", body).await.expect(202)["id"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .expect("an id")
+}
+
+/// A notification whose one push waits for ola's phone, and the reference that travels with it.
+async fn queued(t: &Tenant) -> (Uuid, String) {
+    let device = json!({"platform": "apns", "token": "ab".repeat(32), "user_id": "ola", "phone": "+48501502503"});
+    put(&t.key, "/v1/apps/shop/devices/d1", device).await;
+    let id = accepted(t).await;
+    let key: i64 = t
+        .sql
+        .query_one("SELECT device_key FROM devices WHERE app_key = $1 AND device = 'd1' AND state <> 5", &[&t.app_key])
+        .await
+        .expect("SQL")
+        .get(0);
+    let chunk = "INSERT INTO chunks (run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, states,
+                     run_started_at, expires_at, due_at)
+                 VALUES ($1, 0, $1, $2, $3, 1, 1, int8send($4), '\\x00', now(), now() + interval '1 day', now() + interval '1 hour')";
+    t.sql.execute(chunk, &[&id, &t.tenant_key, &t.app_key, &key]).await.expect("SQL");
+    let run = "UPDATE notifications SET run_id = $1, run_started_at = now(), expires_at = now() + interval '1 day',
+                   expanded = true, due_at = NULL, recipients = 1, pushes = 1 WHERE notification_id = $1";
+    t.sql.execute(run, &[&id]).await.expect("SQL");
+    let reference = Reference { chunk: ChunkId { run: RunId(id), number: 0 }, position: 0 };
+    (id, String::from_utf8(reference.to_text().to_vec()).expect("SQL"))
+}
+
+fn path(id: Uuid, rest: &str) -> String {
+    format!("/v1/notifications/{id}{rest}")
+}
+
+#[tokio::test]
+async fn a_notification_is_shown_with_its_counts_and_its_queued_delivery() {
+    let t = Tenant::new().await;
+    let (id, _) = queued(&t).await;
+    let shown = get(&t.key, &path(id, "")).await.expect(200);
+    assert_eq!(
+        (&shown["reference"], &shown["metadata"]["team"], &shown["app"]),
+        (&json!("r"), &json!("orders"), &json!("shop"))
+    );
+    assert_eq!(
+        shown["counts"]["recipients"],
+        json!({"total": 1, "pending": null, "read": null, "reached": null, "unreached": null})
+    );
+    assert_eq!((&shown["counts"]["push"]["total"], &shown["counts"]["push"]["pending"]), (&json!(1), &json!(1)));
+    assert_eq!(shown["counts"]["sms"]["unknown"], 0);
+    let deliveries = get(&t.key, &path(id, "/deliveries")).await.expect(200);
+    let one = &deliveries["items"][0];
+    assert_eq!((&one["status"], &one["channel"], &one["device"]), (&json!("queued"), &json!("push"), &json!("d1")));
+    assert_eq!(
+        (&one["user_id"], &one["phone"], &one["evidence"]),
+        (&json!("ola"), &json!("+48***2503"), &json!("none"))
+    );
+    assert_eq!(get(&t.key, &path(id, "/deliveries?status=sent")).await.expect(200)["items"], json!([]));
+    for (query, pointer) in [("status=lost", "/query/status"), ("channel=fax", "/query/channel")] {
+        assert_eq!(get(&t.key, &path(id, &format!("/deliveries?{query}"))).await.pointers(), [pointer]);
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_is_evidence_once_and_shows_at_once() {
+    let t = Tenant::new().await;
+    let (id, reference) = queued(&t).await;
+    let receipts = json!({"receipts": [
+        {"run": reference, "event": "opened"}, {"notification_id": id, "device": "d1", "event": "delivered"},
+        {"run": "mangled", "event": "opened"}
+    ]});
+    let answer = post(&t.key, "/v1/receipts", receipts.clone()).await.expect(200);
+    assert_eq!(answer["results"][0], json!({"status": "recorded", "cascade": "none"}));
+    assert_eq!(answer["results"][2]["status"], "unknown");
+    let again = post(&t.key, "/v1/receipts", receipts).await.expect(200);
+    assert_eq!(
+        (&again["results"][0]["status"], &again["results"][1]["status"]),
+        (&json!("duplicate"), &json!("duplicate"))
+    );
+    let one = get(&t.key, &path(id, "/deliveries")).await.expect(200)["items"][0].clone();
+    assert_eq!((&one["status"], &one["evidence"]), (&json!("opened"), &json!("device")));
+    let counts = get(&t.key, &path(id, "")).await.expect(200)["counts"]["push"].clone();
+    assert_eq!((&counts["opened"], &counts["delivered"], &counts["sent"]), (&json!(1), &json!(1), &json!(1)));
+}
+
+#[tokio::test]
+async fn an_installation_reports_for_itself_only_and_a_key_for_its_apps() {
+    let t = Tenant::new().await;
+    let (_, reference) = queued(&t).await;
+    let own =
+        put(&t.public_key, "/v1/apps/shop/devices/d2", json!({"platform": "apns", "token": "cd".repeat(32)})).await;
+    let secret = own.expect(201)["device_secret"].as_str().unwrap().to_owned();
+    let opened = json!({"receipts": [{"run": reference, "event": "opened"}]});
+    let status = |reply: Value| reply["results"][0]["status"].clone();
+    assert_eq!(status(post(&secret, "/v1/receipts", opened.clone()).await.expect(200)), "unknown");
+    let named = json!({"receipts": [{"run": reference, "device": "d1", "event": "opened"}]});
+    assert_eq!(post(&secret, "/v1/receipts", named).await.pointers(), ["/receipts/0/device"]);
+    assert_eq!(post(&t.public_key, "/v1/receipts", opened.clone()).await.code(), (403, "forbidden"));
+    let elsewhere = t.server_key(&["devices"], Some(&["other"])).await;
+    assert_eq!(status(post(&elsewhere, "/v1/receipts", opened.clone()).await.expect(200)), "unknown");
+    let here = t.server_key(&["devices"], Some(&["other", "shop"])).await;
+    assert_eq!(status(post(&here, "/v1/receipts", opened.clone()).await.expect(200)), "recorded");
+    let stranger = Tenant::new().await;
+    assert_eq!(status(post(&stranger.key, "/v1/receipts", opened).await.expect(200)), "unknown");
+}
+
+#[tokio::test]
+async fn cancelling_stops_what_is_open_and_is_refused_when_nothing_is() {
+    let t = Tenant::new().await;
+    let (id, _) = queued(&t).await;
+    let cancel = async |key: &str, id| call(key, Method::POST, &path(id, "/cancel"), None).await;
+    assert_eq!(cancel(&t.key, id).await.expect(200)["state"], "cancelled");
+    assert_eq!(cancel(&t.key, id).await.expect(200)["state"], "cancelled", "twice is fine");
+    let done = accepted(&t).await;
+    t.sql.execute("UPDATE notifications SET state = 5 WHERE notification_id = $1", &[&done]).await.unwrap();
+    assert_eq!(cancel(&t.key, done).await.code(), (409, "invalid_state"));
+    assert_eq!(cancel(&t.key, Uuid::now_v7()).await.code(), (404, "not_found"));
+    let other = accepted(&t).await;
+    let stranger = Tenant::new().await;
+    assert_eq!(cancel(&stranger.key, other).await.code(), (404, "not_found"));
+    assert_eq!(get(&stranger.key, &path(other, "/deliveries")).await.code(), (404, "not_found"));
+    assert_eq!(get(&t.key, "/v1/notifications/17").await.code(), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn notifications_are_listed_newest_first_in_stable_pages() {
+    let t = Tenant::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(accepted(&t).await.to_string());
+    }
+    let names = |page: &Value| -> Vec<String> {
+        page["items"].as_array().unwrap().iter().map(|n| n["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = get(&t.key, "/v1/notifications?limit=2&app=shop").await.expect(200);
+    accepted(&t).await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = get(&t.key, &format!("/v1/notifications?limit=2&app=shop&cursor={cursor}")).await.expect(200);
+    let seen: Vec<String> = names(&first).into_iter().chain(names(&second)).collect();
+    assert_eq!(seen, ids.iter().rev().cloned().collect::<Vec<_>>());
+    assert!(names(&get(&t.key, "/v1/notifications?state=finished").await.expect(200)).is_empty());
+    assert!(names(&get(&t.key, "/v1/notifications?user_id=nobody").await.expect(200)).is_empty());
+    let limited = t.server_key(&["read"], Some(&["other"])).await;
+    assert!(names(&get(&limited, "/v1/notifications").await.expect(200)).is_empty());
+    assert_eq!(get(&limited, "/v1/notifications?app=shop").await.code(), (403, "forbidden"));
+    for (query, pointer) in [("state=lost", "/query/state"), ("from=today", "/query/from"), ("x=1", "/query/x")] {
+        assert_eq!(get(&t.key, &format!("/v1/notifications?{query}")).await.pointers(), [pointer]);
+    }
+}
