@@ -184,8 +184,7 @@ impl Tenant {
             )
             .await;
         let app_key = row.expect("an app").get(0);
-        let mut made =
-            Self { tenant, tenant_key, app_key, key: String::new(), public_key: public.expose().to_owned(), sql };
+        let mut made = Self { tenant_key, app_key, key: String::new(), public_key: public.expose().to_owned(), sql };
         made.key = made.server_key(&["send", "devices", "read", "admin"], None).await;
         made
     }
