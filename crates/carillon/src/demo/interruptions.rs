@@ -16,7 +16,7 @@ use crate::waiting::until;
 
 const SERVICE: &str = "dispatcher-apns";
 /// How long APNs takes for an answer meanwhile, in milliseconds.
-const SLOW: u64 = 2_500;
+const SLOW: u64 = 4_000;
 /// Results that a dispatcher may not have reported yet when it dies, beside the calls in flight: 64 of each of the 8 chunks that
 /// it may have in work, as the platform promises.
 const UNREPORTED: u64 = 64 * 8;
