@@ -130,3 +130,67 @@ async fn wait(answer: oneshot::Receiver<Answer>) -> Answer {
         Ok(Err(_)) | Err(_) => Answer::Unavailable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carillon_domain::ids::{AppKey, TenantKey};
+    use carillon_domain::platform::Lane;
+    use uuid::Uuid;
+
+    /// An acceptor whose writer takes nothing.
+    fn stuck(queue: usize, kib: usize) -> (Acceptor, mpsc::Receiver<Job>) {
+        let (jobs, taken) = mpsc::channel(queue);
+        (Acceptor { jobs, room: Arc::new(Semaphore::new(kib)), keys: KeysInFlight::default() }, taken)
+    }
+
+    fn item(bytes: usize, key: Option<&str>) -> NewNotification {
+        NewNotification {
+            notification_id: NotificationId(Uuid::now_v7()),
+            tenant_key: TenantKey(1),
+            app_key: AppKey(1),
+            reference: None,
+            body: vec![0; bytes],
+            lane: Lane::Bulk,
+            scheduled_at: None,
+            idempotency: key.map(|key| (key.to_owned(), [0; 32])),
+        }
+    }
+
+    #[test]
+    fn what_the_writer_cannot_take_is_refused_at_once() {
+        let (full, _taken) = stuck(2, 1_000);
+        assert!(full.submit(item(1, None)).is_ok() && full.submit(item(1, None)).is_ok());
+        assert_eq!(full.submit(item(1, None)).err(), Some(Answer::Busy));
+        let (heavy, mut taken) = stuck(100, 10);
+        assert!(heavy.submit(item(9 * 1024, None)).is_ok());
+        assert_eq!(heavy.submit(item(1, None)).err(), Some(Answer::Busy));
+        drop(taken.try_recv());
+        assert!(heavy.submit(item(1, None)).is_ok(), "what is done makes room");
+    }
+
+    #[test]
+    fn a_key_is_in_flight_until_its_job_is_done_even_if_nobody_waits() {
+        let (acceptor, mut taken) = stuck(10, 1_000);
+        drop(acceptor.submit(item(1, Some("k"))));
+        assert_eq!(acceptor.submit(item(1, Some("k"))).err(), Some(Answer::InProgress));
+        assert!(acceptor.submit(item(1, Some("j"))).is_ok());
+        drop(taken.try_recv());
+        assert!(acceptor.submit(item(1, Some("k"))).is_ok());
+    }
+
+    #[test]
+    fn a_refused_call_gives_its_key_back() {
+        let (acceptor, _taken) = stuck(10, 1);
+        assert_eq!(acceptor.submit(item(5_000, Some("k"))).err(), Some(Answer::Busy));
+        assert!(acceptor.submit(item(1, Some("k"))).is_ok());
+    }
+
+    #[tokio::test]
+    async fn when_the_process_ends_nobody_waits_in_vain() {
+        let (acceptor, taken) = stuck(10, 1_000);
+        let waiting = acceptor.accept(item(1, None));
+        drop(taken);
+        assert!(matches!(waiting.await, Answer::Unavailable | Answer::Busy));
+    }
+}

@@ -85,6 +85,10 @@ async fn send(ingest: &Ingest, call: Call<pb::SendRequest>) -> Result<pb::SendRe
 }
 
 async fn send_batch(ingest: &Ingest, call: Call<pb::SendBatchRequest>) -> Result<pb::SendBatchResponse, Refusal> {
+    if call.idempotency_key.is_some() {
+        let each = "is each item's own: give `idempotency_key` in the items";
+        return Err(Refusal::fault(ErrorCode::InvalidRequest, "/metadata/idempotency-key", each));
+    }
     let items = call.message.items;
     if !(1..=limits::BATCH).contains(&items.len()) {
         let detail = format!("must have 1 to {} items", limits::BATCH);

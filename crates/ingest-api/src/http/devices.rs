@@ -167,7 +167,7 @@ pub(super) fn parsed<T>(query: &mut Query, name: &str, must: &str, parse: impl F
 }
 
 /// The hash of the key that the request was authorized with.
-fn key_hash(headers: &HeaderMap) -> [u8; 32] {
+pub(super) fn key_hash(headers: &HeaderMap) -> [u8; 32] {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     carillon_vault::hash_key(header.split_once(' ').map_or("", |(_, key)| key.trim()))
 }

@@ -8,6 +8,7 @@ mod view;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use carillon_domain::fault::ErrorCode;
 use carillon_domain::ids::NotificationId;
 use carillon_domain::notification::State as Stands;
 use carillon_store::NotificationFilter;
@@ -80,8 +81,13 @@ async fn send_batch(
     State(ingest): State<Shared>,
     TenantCaller { caller, .. }: TenantCaller,
     axum::Extension(RequestId(request_id)): axum::Extension<RequestId>,
+    IdempotencyKey(key): IdempotencyKey,
     body: RawJson<Batch>,
 ) -> Result<Json<BatchAnswer>, Problem> {
+    if key.is_some() {
+        let each = "is each item's own: give `idempotency_key` in the items";
+        return Err(Refusal::fault(ErrorCode::InvalidRequest, "/headers/Idempotency-Key", each).into());
+    }
     let items = body::read_batch(&body.value, ingest.clock.now())?;
     let answers = accept::send_all(&ingest, Api::Rest, &caller, items).await;
     let answers = answers.into_iter().map(|answer| Answer::of(answer, &request_id)).collect();

@@ -5,7 +5,8 @@ use axum::extract::State;
 use carillon_domain::fault::{ErrorCode, Faults};
 use carillon_domain::ids::{AppKey, TenantKey};
 use carillon_domain::receipt::{CascadeEffect, Recorded};
-use carillon_store::{ReceiptItem, ReceiptResult};
+use carillon_store::{DeviceOwner, ReceiptItem, ReceiptResult};
+use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::authorize::TenantCaller;
 use super::body::Body;
+use super::devices::key_hash;
 use super::problem::Problem;
 use crate::auth::Caller;
 use crate::bodies::receipt::{Receipt, ReceiptsBody};
@@ -68,9 +70,11 @@ struct ReceiptAnswer {
 async fn report(
     State(ingest): State<Shared>,
     TenantCaller { caller, tenant }: TenantCaller,
+    headers: HeaderMap,
     Body(ReceiptsBody(receipts)): Body<ReceiptsBody>,
 ) -> Result<Json<ReceiptsAnswer>, Problem> {
-    let items = items(&caller, receipts)?;
+    let own = own_device(&ingest, &caller, &headers).await?;
+    let items = items(own.as_ref(), receipts)?;
     let results = match app_keys(&ingest, &caller).await? {
         None => ingest.store.record_receipts(tenant.key, &items, ingest.slot).await?.0,
         Some(apps) => record_of_apps(&ingest, tenant.key, &apps, items).await?,
@@ -101,12 +105,20 @@ async fn record_of_apps(
     Ok(results)
 }
 
+/// The installation that calls, as it is now: who it belongs to may have changed since its key was last looked up, and a receipt
+/// that finds nothing is a read that does not count.
+async fn own_device(ingest: &Ingest, caller: &Caller, headers: &HeaderMap) -> Result<Option<DeviceOwner>, Refusal> {
+    if !matches!(caller, Caller::Device { .. }) {
+        return Ok(None);
+    }
+    let found = ingest.store.device_by_secret_hash(&key_hash(headers)).await?;
+    found.map(Some).ok_or_else(Refusal::not_found)
+}
+
 /// The receipts as the store takes them: an installation reports for itself only.
-fn items(caller: &Caller, receipts: Vec<Receipt>) -> Result<Vec<ReceiptItem>, Refusal> {
-    let (app_scope, device_scope, own) = match caller {
-        Caller::Device { app, device, .. } => (Some(app.key), Some(device.key), Some(device.id.as_str())),
-        _ => (None, None, None),
-    };
+fn items(own: Option<&DeviceOwner>, receipts: Vec<Receipt>) -> Result<Vec<ReceiptItem>, Refusal> {
+    let (app_scope, device_scope) = (own.map(|own| own.app.app_key), own.map(|own| own.device_key));
+    let own = own.map(|own| own.device.as_str());
     let mut faults = Faults::new();
     let mut items = Vec::with_capacity(receipts.len());
     for (i, receipt) in receipts.into_iter().enumerate() {

@@ -158,3 +158,16 @@ async fn notifications_are_listed_newest_first_in_stable_pages() {
         assert_eq!(get(&t.key, &format!("/v1/notifications?{query}")).await.pointers(), [pointer]);
     }
 }
+
+#[tokio::test]
+async fn a_receipt_counts_at_once_after_somebody_logged_in() {
+    let t = Tenant::new().await;
+    let token = json!({"platform": "apns", "token": "ab".repeat(32)});
+    let made = put(&t.public_key, "/v1/apps/shop/devices/d1", token).await.expect(201);
+    let secret = made["device_secret"].as_str().unwrap();
+    // The key is known now, with the device as it was.
+    get(secret, "/v1/apps/shop/devices/d1").await.expect(200);
+    let (_, reference) = queued(&t).await;
+    let opened = json!({"receipts": [{"run": reference, "event": "opened"}]});
+    assert_eq!(post(secret, "/v1/receipts", opened).await.expect(200)["results"][0]["status"], "recorded");
+}

@@ -53,9 +53,21 @@ pub(crate) async fn call_with(
     body: Option<Value>,
     headers: &[(&str, &str)],
 ) -> Reply {
+    call_at(World::get().http, key, method, path, body, headers).await
+}
+
+/// As [`call_with`], of another instance.
+pub(crate) async fn call_at(
+    address: std::net::SocketAddr,
+    key: &str,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+    headers: &[(&str, &str)],
+) -> Reply {
     let mut request = Request::builder()
         .method(method)
-        .uri(format!("http://{}{path}", World::get().http))
+        .uri(format!("http://{address}{path}"))
         .header("authorization", format!("Bearer {key}"));
     if body.is_some() {
         request = request.header("content-type", "application/json");

@@ -161,6 +161,9 @@ async fn each_item_of_a_batch_has_its_own_key_and_answer() {
         {"notification": hello(), "idempotency_key": ""},
         {"nonsense": 1},
     ]});
+    let whole = [("idempotency-key", "whole")];
+    let refused = call_with(&t.key, Method::POST, "/v1/notifications:batch", Some(items.clone()), &whole).await;
+    assert_eq!(refused.pointers(), ["/headers/Idempotency-Key"]);
     let answers = post(&t.key, "/v1/notifications:batch", items.clone()).await.expect(200)["answers"].clone();
     assert_eq!(answers[0]["accepted"]["state"], "sending");
     assert_eq!(answers[1]["problem"]["errors"][0]["pointer"], "/notification/content/title");

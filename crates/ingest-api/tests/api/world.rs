@@ -58,6 +58,19 @@ async fn make_database() -> String {
     format!("{head}/{name}")
 }
 
+/// The settings of a service on any free ports.
+pub(crate) fn settings(database_url: &str, amqp_url: &str) -> ingest_api::Config {
+    let settings = [
+        ("CARILLON_DATABASE__URL", database_url),
+        ("CARILLON_AMQP__URL", amqp_url),
+        ("CARILLON_SECRETS__KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
+        ("CARILLON_OPERATOR__KEY", OPERATOR),
+        ("CARILLON_HTTP__LISTEN", "127.0.0.1:0"),
+        ("CARILLON_GRPC__LISTEN", "127.0.0.1:0"),
+    ];
+    carillon_runtime::config::load(None, settings).expect("settings")
+}
+
 impl World {
     pub(crate) fn get() -> &'static World {
         &WORLD
@@ -70,22 +83,12 @@ impl World {
 
     async fn start_in() -> Parts {
         let (amqp_url, database_url) = (variable("CARILLON_AMQP__URL"), make_database().await);
-        let config = carillon_runtime::config::load(
-            None,
-            [
-                ("CARILLON_DATABASE__URL", database_url.as_str()),
-                ("CARILLON_AMQP__URL", amqp_url.as_str()),
-                ("CARILLON_SECRETS__KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
-                ("CARILLON_OPERATOR__KEY", OPERATOR),
-                ("CARILLON_HTTP__LISTEN", "127.0.0.1:0"),
-                ("CARILLON_GRPC__LISTEN", "127.0.0.1:0"),
-            ],
-        );
         let store = serde_json::json!({ "url": database_url });
         let store = carillon_store::Store::open(&serde_json::from_value(store).expect("settings"), "test");
         store.expect("a pool").migrate().await.expect("a schema");
         let scope = TestScope::new("ingest-api");
-        let ports = ingest_api::start_on(config.expect("settings"), scope.scope()).await.expect("the service starts");
+        let ports =
+            ingest_api::start_on(settings(&database_url, &amqp_url), scope.scope()).await.expect("the service starts");
         let woken = Arc::new(Mutex::new(HashSet::new()));
         let broker = Broker::connect(
             &carillon_broker::Config::new(&amqp_url),
