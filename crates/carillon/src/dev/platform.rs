@@ -71,6 +71,8 @@ impl Platform {
         if lock.try_lock().is_err() {
             bail!("{} is in use: another `make run` or `make demo` is up", options.layout.run.display());
         }
+        // A run that was killed could not remove what is not true any more.
+        let _ = std::fs::remove_file(options.layout.manifest());
         let fleet = Fleet::new(&options.layout)?;
         let operator = Operator::of_process();
         Ok(Self { options, operator, _lock: lock, stack: None, fleet, running: None, published: None })
