@@ -2,14 +2,19 @@
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Section `database` of the settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `postgres://user:password@host:port/database`. Never shown.
+    /// `postgres://user:password@host:port/database`. Never shown. With `?sslmode=require` the connection is encrypted and the server's
+    /// certificate is verified; without, it is neither.
     pub url: SecretString,
+    /// PEM file with the authority of the server's certificate, trusted beside the system's; only with `sslmode=require`.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
     /// Connections of this process, 1-100. All processes together must stay below PostgreSQL's `max_connections` by ten.
     #[serde(default = "default_connections")]
     pub connections: usize,
@@ -38,6 +43,7 @@ impl Config {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: SecretString::from(url.into()),
+            ca: None,
             connections: default_connections(),
             wait_ms: default_wait_ms(),
             statement_ms: default_statement_ms(),

@@ -25,6 +25,7 @@ mod sms;
 mod status_events;
 mod statuses;
 mod tenants;
+mod tls;
 
 pub use accept::*;
 pub use apps::*;

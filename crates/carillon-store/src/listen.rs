@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_postgres::AsyncMessage;
 
 /// The channel that `carillon_announce()` notifies.
 const LISTEN: &str = "LISTEN carillon_changed";
@@ -48,7 +48,8 @@ impl Store {
     }
 
     async fn listen_once(&self, on_change: &mut (dyn FnMut(Changed<'_>) + Send)) -> Result<()> {
-        let connecting = timeout(ANSWER, self.raw_config().connect(NoTls)).await;
+        let (config, tls) = self.outside();
+        let connecting = timeout(ANSWER, config.connect(tls)).await;
         let (client, mut connection) = connecting.map_err(|_| late())??;
         let mut messages = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
         let mut question = pin!(Some(timeout(ANSWER, client.batch_execute(LISTEN))));

@@ -7,8 +7,8 @@ use deadpool_postgres::{
 use secrecy::ExposeSecret;
 use std::str::FromStr;
 use std::time::Duration;
-use tokio_postgres::NoTls;
 use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long making or checking a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -22,13 +22,14 @@ const USES_BETWEEN_CHECKS: usize = 64;
 pub struct Store {
     pool: Pool,
     config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
 }
 
 impl Store {
     /// Prepares the pool; does not wait for the database, so that a process can start before it.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the URL cannot be read.
+    /// [`Error::Refused`] when the URL or the authority's file cannot be read.
     pub fn open(config: &Config, service: &str) -> Result<Self> {
         let mut pg = tokio_postgres::Config::from_str(config.url.expose_secret())
             .map_err(|_| Error::Refused("CARILLON_DATABASE__URL is not a postgres:// URL".into()))?;
@@ -41,8 +42,9 @@ impl Store {
                 "-c statement_timeout={} -c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC",
                 config.statement_ms
             ));
+        let tls = crate::tls::connector(&mut pg, config.ca.as_deref())?;
         let manager =
-            Manager::from_config(pg.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+            Manager::from_config(pg.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let pool = Pool::builder(manager)
             .max_size(config.connections.clamp(1, 100))
             .timeouts(Timeouts { wait: Some(config.wait()), create: Some(CONNECT), recycle: Some(CONNECT) })
@@ -53,7 +55,7 @@ impl Store {
             }))
             .build()
             .map_err(|e| Error::Refused(e.to_string()))?;
-        Ok(Self { pool, config: pg })
+        Ok(Self { pool, config: pg, tls })
     }
 
     /// A connection, for one request or one group.
@@ -62,8 +64,8 @@ impl Store {
     }
 
     /// How to make a connection outside the pool, for listening.
-    pub(crate) fn raw_config(&self) -> &tokio_postgres::Config {
-        &self.config
+    pub(crate) fn outside(&self) -> (&tokio_postgres::Config, MakeRustlsConnect) {
+        (&self.config, self.tls.clone())
     }
 
     /// Whether the database answers and is writable.

@@ -73,41 +73,60 @@ impl FromStr for DeliveryPlace {
     }
 }
 
+/// The statement, in one of two forms: with a user the rows are found by the user's devices, without one by walking on from the
+/// cursor; either way a page of a large run costs a page.
+///
 /// An open position of a chunk has no row of its own, unless a receipt was faster than the report; neither has a text message
-/// that a worker is just sending.
-const DELIVERIES: &str = "
-    WITH run AS (
-        SELECT n.run_id, n.app_key FROM notifications n JOIN apps a ON a.app_key = n.app_key
-        WHERE n.tenant_key = $1 AND n.notification_id = $2 AND ($3::text[] IS NULL OR a.app = ANY($3))
-    ), known AS (
-        SELECT x.run_id, x.subject, x.link, x.platform, x.bits, x.reason, x.person, x.provider_id, x.closed_at, x.sent_at,
-            x.undelivered_at, x.delivered_at, x.displayed_at, x.dismissed_at, x.opened_at, x.clicked_at
-        FROM run JOIN deliveries x ON x.run_id = run.run_id
-    ), open AS (
-        SELECT c.run_id, ('x' || encode(substring(c.device_keys FROM i * 8 + 1 FOR 8), 'hex'))::bit(64)::int8 AS subject, c.link,
-            c.platform
-        FROM run JOIN chunks c ON c.run_id = run.run_id, generate_series(0, length(c.states) - 1) i
-        WHERE c.due_at IS NOT NULL AND get_byte(c.states, i) < 128 AND $5 IN (-1, 0)
-        UNION ALL
-        SELECT c.run_id, -1 - c.person_number::int8, c.link, NULL FROM run JOIN cascades c ON c.run_id = run.run_id
-        WHERE c.state = 2 AND $5 IN (-1, 0)
-    ), both_kinds AS (
-        SELECT * FROM known WHERE ($5 = -1 OR $5 > 0 AND bits >= 1 << $5 AND bits < 1 << ($5 + 1))
-        UNION ALL
-        SELECT o.run_id, o.subject, o.link, o.platform, 0::smallint, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-        FROM open o WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.subject = o.subject AND k.link = o.link)
+/// that a worker is just sending. Both have their place among the rows, so that a page cannot miss what closes meanwhile.
+fn sql(of_user: bool) -> String {
+    let mine = if of_user { "AND (x.subject < 0 OR x.subject = ANY(ARRAY(SELECT device_key FROM own)))" } else { "" };
+    let named = |subject: &str, link: &str| {
+        format!(
+            "LEFT JOIN devices d ON d.device_key = {subject}
+             LEFT JOIN cascades s ON {subject} < 0 AND s.run_id = x.run_id AND s.link = greatest({link}, 1::int2)
+                 AND s.person_number = -1 - {subject}"
+        )
+    };
+    format!(
+        "WITH run AS MATERIALIZED (
+            SELECT n.run_id, n.app_key FROM notifications n JOIN apps a ON a.app_key = n.app_key
+            WHERE n.tenant_key = $1 AND n.notification_id = $2 AND ($3::text[] IS NULL OR a.app = ANY($3))
+        ), own AS MATERIALIZED (
+            SELECT d.device_key FROM run JOIN devices d ON d.app_key = run.app_key WHERE d.person = $6 AND d.state <> 5
+        ), open AS (
+            SELECT c.run_id, ('x' || encode(substring(c.device_keys FROM i * 8 + 1 FOR 8), 'hex'))::bit(64)::int8 AS subject,
+                c.link, c.platform
+            FROM chunks c, generate_series(0, length(c.states) - 1) i
+            WHERE c.run_id = (SELECT run_id FROM run) AND c.due_at IS NOT NULL AND get_byte(c.states, i) < 128 AND $5 IN (-1, 0)
+            UNION ALL
+            SELECT c.run_id, -1 - c.person_number::int8, c.link, NULL FROM cascades c
+            WHERE c.run_id = (SELECT run_id FROM run) AND c.state = 2 AND $5 IN (-1, 0)
+        )
+        SELECT * FROM (
+            (SELECT x.run_id, x.subject, x.link, x.platform, x.bits, x.reason, x.provider_id, {NAMES},
+                x.closed_at, x.sent_at, x.undelivered_at, x.delivered_at, x.displayed_at, x.dismissed_at, x.opened_at, x.clicked_at
+             FROM deliveries x {joins}
+             WHERE x.run_id = (SELECT run_id FROM run) AND (x.subject, x.link) > ($7, $8)
+               AND ($5 = -1 OR $5 > 0 AND x.bits >= 1 << $5 AND x.bits < 1 << ($5 + 1))
+               AND ($4::bool IS NULL OR (x.link = 0) = $4) {mine}
+               AND ($6::text IS NULL OR coalesce(d.person, s.person, x.person) = $6)
+             ORDER BY x.subject, x.link LIMIT $9)
+            UNION ALL
+            (SELECT x.run_id, x.subject, x.link, x.platform, 0::int2, NULL, NULL, {open_names},
+                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+             FROM open x {joins}
+             WHERE (x.subject, x.link) > ($7, $8) AND ($4::bool IS NULL OR (x.link = 0) = $4) {mine}
+               AND ($6::text IS NULL OR coalesce(d.person, s.person) = $6)
+               AND NOT EXISTS (SELECT 1 FROM deliveries k WHERE k.run_id = x.run_id AND k.subject = x.subject AND k.link = x.link)
+             ORDER BY x.subject, x.link LIMIT $9)
+        ) page ORDER BY subject, link LIMIT $9",
+        joins = named("x.subject", "x.link"),
+        open_names = NAMES.replace(", x.person", ""),
     )
-    SELECT b.run_id, b.subject, b.link, b.platform, b.bits, b.reason, b.provider_id, d.device, d.os,
-        coalesce(d.person, s.person, b.person), coalesce(d.user_id, ''), coalesce(d.phone, s.phone), s.gateway,
-        b.closed_at, b.sent_at, b.undelivered_at, b.delivered_at, b.displayed_at, b.dismissed_at, b.opened_at, b.clicked_at
-    FROM both_kinds b
-    LEFT JOIN devices d ON d.device_key = b.subject
-    LEFT JOIN cascades s ON b.subject < 0 AND s.run_id = b.run_id AND s.link = greatest(b.link, 1)
-        AND s.person_number = -1 - b.subject
-    WHERE ($4::bool IS NULL OR (b.link = 0) = $4)
-      AND ($6::text IS NULL OR coalesce(d.person, s.person, b.person) = $6)
-      AND (b.subject, b.link) > ($7, $8)
-    ORDER BY b.subject, b.link LIMIT $9";
+}
+
+/// Who it is about, as [`read`] reads it.
+const NAMES: &str = "d.device, d.os, coalesce(d.person, s.person, x.person), coalesce(d.user_id, ''), coalesce(d.phone, s.phone), s.gateway";
 
 /// The columns of times, from the 13th on, with what they are times of. The first is of whichever status closed it.
 const STEPS: [Status; 7] = [
@@ -139,7 +158,9 @@ impl Store {
         let person = filter.user_id.as_deref().map(|user| Person::user(user).key().to_owned());
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
             [&tenant.0, &id.0, &only, &filter.push, &status, &person, &after.subject, &after.link, &limit];
-        let rows = self.rows(DELIVERIES, &parameters).await?;
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(&sql(person.is_some())).await?;
+        let rows = connection.query(&statement, &parameters).await?;
         page.cut(&rows, read, |row| Cursor {
             at: Timestamp::UNIX_EPOCH,
             id: DeliveryPlace { subject: row.id.subject, link: row.id.link },
