@@ -190,12 +190,15 @@ impl Store {
 }
 
 /// Whether the person `$5` has a delivery, or a device in an open position.
-const IS_RECIPIENT: &str = "(EXISTS (SELECT 1 FROM devices d JOIN deliveries x ON x.run_id = n.run_id AND x.subject = d.device_key
+const IS_RECIPIENT: &str =
+    "(EXISTS (SELECT 1 FROM devices d JOIN deliveries x ON x.run_id = n.run_id AND x.subject = d.device_key
              WHERE d.app_key = n.app_key AND d.person = $5 AND d.state <> 5)
          OR EXISTS (SELECT 1 FROM deliveries x WHERE x.run_id = n.run_id AND x.subject < 0 AND x.person = $5)
-         OR EXISTS (SELECT 1 FROM chunks c, generate_series(0, length(c.states) - 1) i, devices d
-             WHERE c.run_id = n.run_id AND c.due_at IS NOT NULL AND d.app_key = n.app_key AND d.person = $5 AND d.state <> 5
-               AND substring(c.device_keys FROM i * 8 + 1 FOR 8) = int8send(d.device_key)))";
+         OR EXISTS (SELECT 1 FROM (SELECT c.states, c.device_keys || ''::bytea AS keys FROM chunks c
+                                   WHERE c.run_id = n.run_id AND c.due_at IS NOT NULL OFFSET 0) c,
+                 generate_series(0, length(c.states) - 1) i, devices d
+             WHERE d.app_key = n.app_key AND d.person = $5 AND d.state <> 5
+               AND substring(c.keys FROM i * 8 + 1 FOR 8) = int8send(d.device_key)))";
 
 fn read(row: &Row) -> Result<NotificationRow> {
     let known: bool = row.get(9);

@@ -80,6 +80,8 @@ impl FromStr for DeliveryPlace {
 /// that a worker is just sending. Both have their place among the rows, so that a page cannot miss what closes meanwhile.
 fn sql(of_user: bool) -> String {
     let mine = if of_user { "AND (x.subject < 0 OR x.subject = ANY(ARRAY(SELECT device_key FROM own)))" } else { "" };
+    // Only with a user is it known after the joins which rows are meant.
+    let early_limit = if of_user { "" } else { "LIMIT $9" };
     let named = |subject: &str, link: &str| {
         format!(
             "LEFT JOIN devices d ON d.device_key = {subject}
@@ -96,8 +98,8 @@ fn sql(of_user: bool) -> String {
         ), open AS (
             SELECT c.run_id, ('x' || encode(substring(c.device_keys FROM i * 8 + 1 FOR 8), 'hex'))::bit(64)::int8 AS subject,
                 c.link, c.platform
-            FROM chunks c, generate_series(0, length(c.states) - 1) i
-            WHERE c.run_id = (SELECT run_id FROM run) AND c.due_at IS NOT NULL AND get_byte(c.states, i) < 128 AND $5 IN (-1, 0)
+            FROM ({OPEN_CHUNKS}) c, generate_series(0, length(c.states) - 1) i
+            WHERE get_byte(c.states, i) < 128
             UNION ALL
             SELECT c.run_id, -1 - c.person_number::int8, c.link, NULL FROM cascades c
             WHERE c.run_id = (SELECT run_id FROM run) AND c.state = 2 AND $5 IN (-1, 0)
@@ -114,16 +116,23 @@ fn sql(of_user: bool) -> String {
             UNION ALL
             (SELECT x.run_id, x.subject, x.link, x.platform, 0::int2, NULL, NULL, {open_names},
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-             FROM open x {joins}
-             WHERE (x.subject, x.link) > ($7, $8) AND ($4::bool IS NULL OR (x.link = 0) = $4) {mine}
-               AND ($6::text IS NULL OR coalesce(d.person, s.person) = $6)
-               AND NOT EXISTS (SELECT 1 FROM deliveries k WHERE k.run_id = x.run_id AND k.subject = x.subject AND k.link = x.link)
+             FROM (SELECT * FROM open x
+                   WHERE (x.subject, x.link) > ($7, $8) AND ($4::bool IS NULL OR (x.link = 0) = $4) {mine}
+                     AND NOT EXISTS (SELECT 1 FROM deliveries k
+                                     WHERE k.run_id = x.run_id AND k.subject = x.subject AND k.link = x.link)
+                   ORDER BY x.subject, x.link {early_limit}) x {joins}
+             WHERE $6::text IS NULL OR coalesce(d.person, s.person) = $6
              ORDER BY x.subject, x.link LIMIT $9)
         ) page ORDER BY subject, link LIMIT $9",
         joins = named("x.subject", "x.link"),
         open_names = NAMES.replace(", x.person", ""),
     )
 }
+
+/// Chunks with an open position. Their keys lie outside the row: they are fetched once a chunk, not once a position.
+const OPEN_CHUNKS: &str =
+    "SELECT c.run_id, c.link, c.platform, c.states, c.device_keys || ''::bytea AS device_keys FROM chunks c
+    WHERE c.run_id = (SELECT run_id FROM run) AND c.due_at IS NOT NULL AND $5 IN (-1, 0) OFFSET 0";
 
 /// Who it is about, as [`read`] reads it.
 const NAMES: &str = "d.device, d.os, coalesce(d.person, s.person, x.person), coalesce(d.user_id, ''), coalesce(d.phone, s.phone), s.gateway";
