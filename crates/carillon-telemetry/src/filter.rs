@@ -7,8 +7,10 @@ use tracing_subscriber::filter::Targets;
 use crate::Error;
 
 /// Crates that print secrets at their lower levels, and the most they may say. `h2` and `hyper` print header blocks and
-/// provider URLs with device tokens in them, `yup_oauth2` prints access tokens, `lapin` prints connection URLs,
-/// `tokio_postgres` prints statements with their parameters, `rustls` prints handshakes.
+/// provider URLs with device tokens in them, `yup_oauth2` prints access tokens, `tokio_postgres` prints statements with
+/// their parameters, `rustls` prints handshakes. `lapin` may say nothing: it prints returned messages with their bodies as
+/// warnings, connection URLs below, and calls every orderly close an error; that a connection or a consumer is lost, and
+/// why, is said by carillon-broker.
 const CAPS: &[(&str, LevelFilter)] = &[
     ("a2", LevelFilter::INFO),
     ("amq_protocol", LevelFilter::INFO),
@@ -16,7 +18,7 @@ const CAPS: &[(&str, LevelFilter)] = &[
     ("h2", LevelFilter::WARN),
     ("hyper", LevelFilter::INFO),
     ("hyper_util", LevelFilter::INFO),
-    ("lapin", LevelFilter::INFO),
+    ("lapin", LevelFilter::OFF),
     ("opentelemetry", LevelFilter::WARN),
     ("rusmpp", LevelFilter::INFO),
     ("rustls", LevelFilter::WARN),

@@ -26,7 +26,7 @@ mod traces;
 pub use config::{Config, LogFormat};
 pub use error::Error;
 pub use metrics::exposition;
-pub use propagation::{RemoteContext, extract, inject, inject_from};
+pub use propagation::{RemoteContext, extract, inject};
 pub use redact::{Redacted, Secret, mask_phone};
 pub use scrub::scrub;
 pub use setup::{Guard, init};

@@ -124,7 +124,8 @@ struct SafeVisitor<'writer> {
 
 impl SafeVisitor<'_> {
     fn write(&mut self, field: &Field, value: Value) {
-        if self.result.is_ok() {
+        // Words to the exporter of traces: kind, name and status of a span.
+        if self.result.is_ok() && !field.name().starts_with("otel.") {
             self.result = self.try_write(field.name(), value);
         }
     }

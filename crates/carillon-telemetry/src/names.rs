@@ -4,17 +4,17 @@
 //! come from closed enums: never an id, token, URL, error text or tenant (exact numbers per tenant come from the
 //! database). A process should stay below 3 000 series.
 
+mod cascades;
 mod dispatch;
 mod fields;
 mod intake;
 mod process;
-mod statuses;
 
+pub use cascades::*;
 pub use dispatch::*;
 pub use fields::field;
 pub use intake::*;
 pub use process::*;
-pub use statuses::*;
 
 use std::fmt::Write as _;
 
@@ -98,6 +98,8 @@ macro_rules! metrics {
         pub(super) fn bind_all() {
             $(metrics!(@bind $kind $constant [$($label),*]);)*
         }
+        #[cfg(test)]
+        pub(super) const CONSTANTS: &[&str] = &[$(stringify!($constant)),*];
     };
     (@type counter) => { crate::names::CounterName };
     (@type gauge) => { crate::names::GaugeName };
@@ -113,13 +115,26 @@ macro_rules! metrics {
 }
 use metrics;
 
+/// What stands above the table.
+const PREFACE: &str = "\
+# Metrics
+
+Every service serves these at `/metrics` on its admin port (`CARILLON_ADMIN__LISTEN`), in Prometheus' text format; a metric
+appears with its first use. Durations are in seconds, counters end in `_total`. No label holds an id, a token, a URL or a
+tenant: numbers per tenant come from the API.
+
+This page is written by `UPDATE_EXPECT=1 cargo test -p carillon-telemetry`.
+
+";
+
 fn all() -> Vec<(&'static str, MetricName)> {
-    [process::list(), intake::list(), dispatch::list(), statuses::list()].into_iter().flatten().collect()
+    [process::list(), intake::list(), dispatch::list(), cascades::list()].into_iter().flatten().collect()
 }
 
-/// The reference of all metrics as a Markdown table, for docs/metrics.md.
+/// docs/metrics.md: what `/metrics` shows. A test holds the page against this, and with `UPDATE_EXPECT=1` writes it.
 pub fn reference() -> String {
-    let mut text = String::from("| metric | kind | labels | says |\n|---|---|---|---|\n");
+    let mut text = String::from(PREFACE);
+    text.push_str("| metric | kind | labels | says |\n|---|---|---|---|\n");
     for (kind, metric) in all() {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         // Writing to a String cannot fail.
@@ -131,6 +146,7 @@ pub fn reference() -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::path::Path;
 
     use super::*;
 
@@ -162,7 +178,7 @@ mod tests {
         process::bind_all();
         intake::bind_all();
         dispatch::bind_all();
-        statuses::bind_all();
+        cascades::bind_all();
         let text = crate::exposition();
         for (kind, metric) in all() {
             assert!(text.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{}", metric.name);
@@ -178,7 +194,37 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_has_a_row_for_every_metric() {
-        assert_eq!(reference().lines().count(), all().len() + 2);
+    fn the_page_of_metrics_is_what_the_code_says() {
+        let rows = reference().lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, all().len());
+        expect_test::expect_file!["../../../docs/metrics.md"].assert_eq(&reference());
+    }
+
+    #[test]
+    fn every_metric_is_measured_by_some_crate() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut sources = String::new();
+        for of in std::fs::read_dir(crates).unwrap().map(|entry| entry.unwrap().path()) {
+            if of != Path::new(env!("CARGO_MANIFEST_DIR")) {
+                gather(&of.join("src"), &mut sources);
+            }
+        }
+        // BUILD_INFO is measured by `init`.
+        let constants = [process::CONSTANTS, intake::CONSTANTS, dispatch::CONSTANTS, cascades::CONSTANTS].concat();
+        for constant in constants.into_iter().filter(|constant| *constant != "BUILD_INFO") {
+            let uses = [format!("names::{constant},"), format!("(&{constant},")];
+            assert!(uses.iter().any(|used| sources.contains(used)), "nobody measures {constant}");
+        }
+    }
+
+    fn gather(directory: &Path, sources: &mut String) {
+        let Ok(entries) = std::fs::read_dir(directory) else { return };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                gather(&path, sources);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! Carries a trace from process to process: W3C Trace Context in message headers and database columns.
 //!
-//! One notification is one trace up to its run; each chunk is a trace of its own, linked to the notification's, because
-//! a trace of a million spans can be neither stored nor read.
+//! A transactional notification is one trace, from its acceptance to the commit of its statuses. A bulk notification's goes
+//! up to its run; each message of its chunks is a trace of its own, linked to the notification's, because a trace of a
+//! million spans can be neither stored nor read.
+//!
+//! Things of several traces may travel in one message: its header names one of them, and each thing carries its own, as
+//! text, if it is recorded.
 
 use std::collections::HashMap;
 
@@ -20,12 +24,7 @@ const TRACESTATE: &str = "tracestate";
 /// The current span's position in its trace as header name and value: `traceparent`, and `tracestate` if it has one.
 /// Empty while traces are not exported.
 pub fn inject() -> Vec<(String, String)> {
-    inject_from(&Span::current())
-}
-
-/// As [`inject`], for a span that need not be the current one.
-pub fn inject_from(span: &Span) -> Vec<(String, String)> {
-    headers_of(&span.context())
+    RemoteContext::current().headers()
 }
 
 /// The position in a trace that arrived with a message. Names are compared without case; whatever is malformed or absent
@@ -38,7 +37,7 @@ pub fn extract(headers: &[(String, String)]) -> RemoteContext {
     RemoteContext(context.span().span_context().clone())
 }
 
-/// A position in a trace that began elsewhere; may be empty.
+/// A position in a trace that began elsewhere, or that goes on elsewhere; may be empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoteContext(SpanContext);
 
@@ -48,20 +47,52 @@ impl RemoteContext {
         Self(SpanContext::empty_context())
     }
 
-    /// Reads the text form of [`RemoteContext::traceparent`], as it is stored beside what will be due later.
-    pub fn from_traceparent(text: &str) -> Self {
-        extract(&[(TRACEPARENT.to_owned(), text.to_owned())])
+    /// The position of a span; none while traces are not exported. The span's parent and links are settled by this.
+    pub fn of(span: &Span) -> Self {
+        Self(span.context().span().span_context().clone())
     }
 
-    /// The text form for a database column (55 characters), nothing if there is no position.
-    pub fn traceparent(&self) -> Option<String> {
-        let headers = headers_of(&Context::new().with_remote_span_context(self.0.clone()));
-        headers.into_iter().find(|(name, _)| name == TRACEPARENT).map(|(_, value)| value)
+    /// The current span's position.
+    pub fn current() -> Self {
+        Self::of(&Span::current())
+    }
+
+    /// Reads the text form of [`RemoteContext::traceparent`], as it travels beside one of several things in a message.
+    pub fn from_traceparent(text: &str) -> Self {
+        if text.is_empty() { Self::none() } else { extract(&[(TRACEPARENT.to_owned(), text.to_owned())]) }
+    }
+
+    /// The text form, 55 characters, of a position in a trace that is recorded; else empty.
+    pub fn traceparent(&self) -> String {
+        if !self.is_sampled() {
+            return String::new();
+        }
+        let headers = self.headers();
+        headers.into_iter().find(|(name, _)| name == TRACEPARENT).map(|(_, value)| value).unwrap_or_default()
+    }
+
+    /// As message headers, recorded or not, so that who goes on decides likewise; see [`inject`].
+    pub fn headers(&self) -> Vec<(String, String)> {
+        if self.is_present() {
+            headers_of(&Context::new().with_remote_span_context(self.0.clone()))
+        } else {
+            Vec::new()
+        }
     }
 
     /// True if there is a position.
     pub fn is_present(&self) -> bool {
         self.0.is_valid()
+    }
+
+    /// True if there is a position, in a trace that is recorded.
+    pub fn is_sampled(&self) -> bool {
+        self.0.is_valid() && self.0.is_sampled()
+    }
+
+    /// True if both are positions in one trace.
+    pub fn is_with(&self, other: &Self) -> bool {
+        self.is_present() && self.0.trace_id() == other.0.trace_id()
     }
 
     /// Makes `span` a child of this position: for the one message that continues the work (ingest to segmenter). To be
@@ -105,7 +136,25 @@ mod tests {
     fn a_position_survives_its_text_form() {
         let remote = RemoteContext::from_traceparent(TRACEPARENT_TEXT);
         assert!(remote.is_present());
-        assert_eq!(remote.traceparent().as_deref(), Some(TRACEPARENT_TEXT));
+        assert_eq!(remote.traceparent(), TRACEPARENT_TEXT);
+    }
+
+    #[test]
+    fn what_is_not_recorded_has_no_text_form_but_tells_others_by_its_headers() {
+        let text = TRACEPARENT_TEXT.replace("-01", "-00");
+        let remote = RemoteContext::from_traceparent(&text);
+        assert!(remote.is_present() && !remote.is_sampled());
+        assert_eq!(remote.traceparent(), "");
+        assert_eq!(remote.headers(), [pair("traceparent", &text)]);
+    }
+
+    #[test]
+    fn positions_of_one_trace_are_known_by_its_id() {
+        let one = RemoteContext::from_traceparent(TRACEPARENT_TEXT);
+        let same = RemoteContext::from_traceparent(&TRACEPARENT_TEXT.replace("00f067", "11f067"));
+        let other = RemoteContext::from_traceparent(&TRACEPARENT_TEXT.replace("4bf9", "5bf9"));
+        assert!(one.is_with(&same) && !one.is_with(&other));
+        assert!(!RemoteContext::none().is_with(&RemoteContext::none()));
     }
 
     #[test]
@@ -118,7 +167,8 @@ mod tests {
     #[test]
     fn without_export_nothing_is_carried() {
         assert_eq!(inject(), []);
-        assert_eq!(RemoteContext::none().traceparent(), None);
+        assert_eq!(RemoteContext::current(), RemoteContext::none());
+        assert_eq!((RemoteContext::none().traceparent(), RemoteContext::none().headers()), (String::new(), Vec::new()));
     }
 
     proptest! {

@@ -187,15 +187,29 @@ fn neither_tokens_nor_phones_nor_passwords_reach_the_page() {
 
 #[test]
 fn crates_that_leak_stay_capped_whatever_the_operator_asks_for() {
-    let text = written(SafeFields::Json, "trace,h2=trace,yup_oauth2=trace,hyper::client=trace", || {
+    let text = written(SafeFields::Json, "trace,h2=trace,yup_oauth2=trace,hyper::client=trace,lapin=trace", || {
         tracing::info!(target: "h2::codec", "headers");
         tracing::debug!(target: "yup_oauth2::authenticator", "found valid token in cache");
         tracing::debug!(target: "hyper::client", "request");
-        tracing::info!(target: "lapin::channel", "reconnected");
+        tracing::info!(target: "hyper::client", "reconnected");
+        tracing::error!(target: "lapin::channels", "Connection error");
+        tracing::warn!(target: "lapin::returned_messages", "Server returned us a message");
         tracing::trace!(target: "segmenter", "ours");
     });
     assert!(!text.contains("headers") && !text.contains("found valid token") && !text.contains("request"), "{text}");
+    assert!(!text.contains("Connection error") && !text.contains("returned"), "lapin says nothing: {text}");
     assert!(text.contains("reconnected") && text.contains("ours"), "{text}");
+}
+
+#[test]
+fn what_a_span_says_to_the_exporter_alone_is_not_in_the_lines() {
+    for format in [SafeFields::Json, SafeFields::Text] {
+        let text = written(format, "info", || {
+            let span = tracing::info_span!("send", otel.kind = "client", attempt = 1);
+            span.in_scope(|| tracing::info!("sent"));
+        });
+        assert!(text.contains("attempt") && !text.contains("otel") && !text.contains("client"), "{text}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::metrics;
 
 metrics! {
     counter ATTEMPTS = "carillon_attempts_total" ["platform", "outcome"]
-        "Provider calls by `platform` and `outcome` (sent, rejected, token_invalid, throttled, unavailable, misconfigured, expired).";
+        "Provider calls by `platform` and `outcome` (sent, rejected, token_invalid, throttled, unavailable, misconfigured, unknown), and messages that expired before one (expired).";
     counter RETRIES = "carillon_retries_total" ["platform", "reason"]
         "Attempts that repeat an earlier one, by `platform` and `reason` (throttled, unavailable, connection_lost, other_environment).";
     calls PROVIDER_REQUEST_SECONDS = "carillon_provider_request_seconds" ["platform", "outcome"]
@@ -20,13 +20,13 @@ metrics! {
     counter CREDENTIALS_REJECTED = "carillon_credentials_rejected_total" ["platform"]
         "Answers that blame the credential, by `platform`.";
     counter TOKENS_INVALIDATED = "carillon_tokens_invalidated_total" ["platform", "reason"]
-        "Push tokens found dead, by `platform` and `reason` (unregistered, bad_token, wrong_app, replaced).";
+        "Push tokens found dead, by `platform` and `reason` (unregistered, bad_token).";
     calls CLAIM_SECONDS = "carillon_claim_seconds" ["platform"]
         "Seconds per claim of a chunk, by `platform`.";
     calls REPORT_SECONDS = "carillon_report_seconds" ["platform"]
         "Seconds per report of outcomes, by `platform`.";
     counter CHUNKS_FINISHED = "carillon_chunks_finished_total" ["platform", "outcome"]
-        "Chunks a dispatcher let go, by `platform` and `outcome` (done, deferred, held, cancelled, lost_claim).";
+        "Chunks a dispatcher let go, by `platform` and `outcome` (done, deferred, cancelled, lost_claim).";
     waits E2E_LATENCY_SECONDS = "carillon_e2e_latency_seconds" ["platform", "lane"]
         "Seconds from accepting a notification to the provider's acceptance, by `platform` and `lane`.";
 }
