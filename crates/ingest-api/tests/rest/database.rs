@@ -97,8 +97,7 @@ fn hash_of_migrations() -> u64 {
 }
 
 fn store(url: &str) -> Store {
-    let config =
-        carillon_store::Config { url: url.to_owned().into(), connections: 2, wait_ms: 5_000, statement_ms: 10_000 };
+    let config = carillon_store::Config { connections: 2, wait_ms: 5_000, ..carillon_store::Config::new(url) };
     Store::open(&config, "test").unwrap()
 }
 

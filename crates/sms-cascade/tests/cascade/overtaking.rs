@@ -39,7 +39,8 @@ async fn what_is_still_queued_when_the_cascade_fires_is_cancelled() {
 async fn a_push_that_a_dispatcher_holds_is_left_to_it_and_closed_when_it_comes_back() {
     let world = World::new().await;
     let sent = world.send(Sms::default(), 1, &[reachable(1)]).await;
-    let granted = world.store.claim(&[sent.chunk], &[7], false).await.unwrap().0.remove(0);
+    let asked = carillon_store::Asked { chunk: sent.chunk, advance_lease: None };
+    let granted = world.store.claim(&[asked], &[7], false).await.unwrap().0.remove(0);
     assert!(granted.is_some());
     let service = world.service(&[]).await;
     world.settled(sent.run).await;

@@ -236,7 +236,8 @@ impl World {
     /// The provider accepts every push of a notification: clocks start.
     pub(crate) async fn accept_pushes(&self, sent: &Sent) {
         let lease = (Uuid::new_v4().as_u128() as u64 >> 1) as i64;
-        let granted = self.store.claim(&[sent.chunk], &[lease], false).await.expect("the ledger answers").0.remove(0);
+        let asked = carillon_store::Asked { chunk: sent.chunk, advance_lease: None };
+        let granted = self.store.claim(&[asked], &[lease], false).await.expect("the ledger answers").0.remove(0);
         let granted = granted.expect("the chunk is free");
         let outcome = |(position, _)| Outcome {
             position,
