@@ -4,11 +4,13 @@
 //! again, by its idempotency key. The header `authorization` is read here and goes nowhere else.
 
 use std::future::Future;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use carillon_broker::{Broker, Delivery, Effects, Fault, Handler, Outgoing, Raw};
 use carillon_domain::fault::{ErrorCode, Faults};
 use carillon_domain::limits;
+use carillon_runtime::CancellationToken;
 use carillon_wire::{public as pb, topology};
 use prost::Message as _;
 use serde_json::json;
@@ -30,17 +32,28 @@ const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/x-protobuf";
 
 /// Begins to consume.
-pub(crate) fn start(broker: &Broker, ingest: Shared) {
-    broker.consume(&topology::INTAKE, 2 * AT_ONCE as u16, AT_ONCE, Intake(ingest));
+pub(crate) fn start(broker: &Broker, ingest: &Shared, stopping: CancellationToken) {
+    let intake = Intake { ingest: Arc::downgrade(ingest), stopping };
+    broker.consume(&topology::INTAKE, 2 * AT_ONCE as u16, AT_ONCE, intake);
 }
 
-struct Intake(Shared);
+/// The consumer outlives the ports, since its connection is the last to close; it must not keep the writer alive.
+struct Intake {
+    ingest: Weak<Ingest>,
+    stopping: CancellationToken,
+}
 
 impl Handler<Raw> for Intake {
     fn handle(&self, Raw(body): Raw, delivery: &Delivery) -> impl Future<Output = Result<Effects, Fault>> + Send {
         let span = tracing::info_span!("amqp.intake", caller.kind = tracing::field::Empty);
         carillon_telemetry::extract(&delivery.headers).continue_in(&span);
-        async move { answer(delivery, accept_event(&self.0, &body, delivery).await) }.instrument(span)
+        let working = async move {
+            // What comes now is another process's: it is given back when the connection closes.
+            let ingest = self.ingest.upgrade().filter(|_| !self.stopping.is_cancelled());
+            let ingest = ingest.ok_or_else(|| Fault::because("the process ends"))?;
+            answer(delivery, accept_event(&ingest, &body, delivery).await)
+        };
+        working.instrument(span)
     }
 }
 

@@ -22,7 +22,7 @@ pub use config::{Config, Fcm, Grpc, Http, Operator, Secrets};
 
 use std::net::SocketAddr;
 
-use carillon_runtime::{Scope, StartError};
+use carillon_runtime::{CancellationToken, Scope, StartError};
 
 /// Starts the service; returns when its ports are bound. The database may come later: until then callers get 503.
 ///
@@ -46,13 +46,14 @@ pub struct Ports {
 /// # Errors
 /// As [`start`].
 pub async fn start_on(config: Config, scope: Scope) -> Result<Ports, StartError> {
-    let broker = broker::connect(&config.amqp, &scope)?;
+    let last = CancellationToken::new();
+    let broker = broker::connect(&config.amqp, last.clone(), &scope)?;
     let (ingest, told) = ingest::Ingest::new(&config, &scope, broker.publisher())?;
     watch::start(&ingest, &scope);
     let http = http::start(&config.http, ingest.clone(), &scope).await?;
     let grpc = grpc::start(&config.grpc, ingest.clone(), &scope).await?;
-    amqp::start(&broker, ingest);
-    broker::keep(broker, told, &scope);
+    amqp::start(&broker, &ingest, scope.stopping());
+    broker::keep(broker, told, last, &scope);
     tracing::info!(http.address = %http, grpc.address = %grpc, "the public ports are open");
     Ok(Ports { http, grpc })
 }
