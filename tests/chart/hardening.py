@@ -107,6 +107,9 @@ def compose(document):
         if name in FOREIGN:
             rules["has no health check"] = "test" in service.get("healthcheck", {})
         else:
+            # What runs once and ends has nobody to ask.
+            check = {"disable": True} if service.get("restart") == "no" else {"test": ["CMD", "/app", "--healthy"]}
+            rules["has no health check"] = check.items() <= service.get("healthcheck", {}).items()
             rules["writes its root file system"] = service.get("read_only") is True
             rules["runs as root"] = service.get("user") == "65532:65532"
             rules["does not wait for the database"] = "postgres" in service.get("depends_on", {})

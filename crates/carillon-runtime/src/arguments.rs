@@ -12,6 +12,8 @@ pub(crate) struct Arguments {
     pub(crate) config: Option<PathBuf>,
     /// Judge the configuration and exit.
     pub(crate) check: bool,
+    /// Ask the running process whether it is ready and exit.
+    pub(crate) healthy: bool,
 }
 
 pub(crate) fn parse(
@@ -37,8 +39,19 @@ pub(crate) fn parse(
                 .action(ArgAction::SetTrue)
                 .help("Judge the configuration, name all faults and exit (0 or 64)"),
         )
+        .arg(
+            Arg::new("healthy")
+                .long("healthy")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("check")
+                .help("Ask the process that runs with the same settings whether it is ready and exit (0 or 1)"),
+        )
         .try_get_matches_from(arguments)?;
-    Ok(Arguments { config: matches.get_one("config").cloned(), check: matches.get_flag("check") })
+    Ok(Arguments {
+        config: matches.get_one("config").cloned(),
+        check: matches.get_flag("check"),
+        healthy: matches.get_flag("healthy"),
+    })
 }
 
 #[cfg(test)]
@@ -52,7 +65,9 @@ mod tests {
     #[test]
     fn the_file_and_the_check_are_taken_from_the_command_line() {
         let parsed = parse("segmenter", words(["segmenter", "--config", "a.toml", "--check"])).unwrap();
-        assert_eq!(parsed, Arguments { config: Some("a.toml".into()), check: true });
+        assert_eq!(parsed, Arguments { config: Some("a.toml".into()), check: true, healthy: false });
+        let parsed = parse("segmenter", words(["segmenter", "--healthy"])).unwrap();
+        assert_eq!(parsed, Arguments { config: None, check: false, healthy: true });
     }
 
     #[test]

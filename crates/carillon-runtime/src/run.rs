@@ -12,7 +12,7 @@ use crate::admin::{self, AdminConfig};
 use crate::arguments;
 use crate::config::{Faults, HumanDuration, ServiceConfig, Settings};
 use crate::readiness::Phase;
-use crate::{Clock, Scope, StartError, signals};
+use crate::{Clock, Scope, StartError, healthy, signals};
 
 /// Exit code after a failed start, a failed task or a drain that ran out of time.
 pub const EXIT_FAILURE: u8 = 1;
@@ -71,8 +71,14 @@ pub fn run<C: ServiceConfig>(
             return ExitCode::from(if error.use_stderr() { EXIT_CONFIG } else { 0 });
         }
     };
-    let loaded = Settings::read(arguments.config.as_deref(), std::env::vars_os())
-        .and_then(|settings| both::<C>(&settings).map(|configs| (configs, settings)));
+    let settings = Settings::read(arguments.config.as_deref(), std::env::vars_os());
+    if arguments.healthy {
+        return match settings.and_then(|settings| settings.extract::<ProcessConfig>()) {
+            Ok(process) => tell_health(service, &process),
+            Err(faults) => refuse(service, &faults),
+        };
+    }
+    let loaded = settings.and_then(|settings| both::<C>(&settings).map(|configs| (configs, settings)));
     let ((config, process), settings) = match loaded {
         Ok(loaded) => loaded,
         Err(faults) => return refuse(service, &faults),
@@ -101,6 +107,17 @@ fn both<C: ServiceConfig>(settings: &Settings) -> Result<(C, ProcessConfig), Fau
         (Err(a), Err(b)) => Err(a.and(b)),
         (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
     }
+}
+
+/// What `--healthy` exits with; why not is said where container engines show it.
+fn tell_health(service: &str, process: &ProcessConfig) -> ExitCode {
+    let why = match healthy::ask(process.admin.listen) {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(status)) => format!("not ready: {status}"),
+        Err(error) => format!("{} does not answer: {error}", process.admin.listen),
+    };
+    let _ = writeln!(std::io::stderr(), "{service}: {why}");
+    ExitCode::from(EXIT_FAILURE)
 }
 
 fn refuse(service: &str, faults: &Faults) -> ExitCode {

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let tests: &[(&str, fn())] = &[
         ("a bad configuration is refused with 64 and all its faults", bad_configuration),
         ("check judges the configuration and exits", check),
+        ("healthy asks the running process whether it is ready", health),
         ("sigterm drains and exits with 0", sigterm_drains),
         ("a second signal ends the process at once", second_signal),
         ("a failed task ends the process with 1", failed_task),
@@ -99,6 +100,13 @@ impl Service {
                 Err(_) => panic!("no log line with {words:?}"),
             }
         }
+    }
+
+    /// Where the system put the admin port.
+    fn admin_address(&self) -> String {
+        let starting = self.line_with("admin.address");
+        let after = starting.split_once("\"admin.address\":\"").unwrap().1;
+        after.split('"').next().unwrap().to_owned()
     }
 
     fn signal(&self, name: &str) {
@@ -179,11 +187,29 @@ fn check() {
     assert_eq!(command("idle", &["--version"]).output().unwrap().status.code(), Some(0));
 }
 
+fn health() {
+    let mut service = Service::start("slow drain", &[]);
+    let address = service.admin_address();
+    let healthy = || command("idle", &["--healthy"]).env("CARILLON_ADMIN__LISTEN", &address).output().unwrap();
+    service.line_with("started");
+    assert_eq!(healthy().status.code(), Some(0));
+    service.signal("TERM");
+    service.line_with("draining");
+    let draining = healthy();
+    let said = String::from_utf8(draining.stderr).unwrap();
+    assert!(draining.status.code() == Some(1) && said.contains("503"), "{said}");
+    assert_eq!(service.exit_code(), Some(0));
+    let gone = healthy();
+    let said = String::from_utf8(gone.stderr).unwrap();
+    assert!(gone.status.code() == Some(1) && said.contains("does not answer"), "{said}");
+    let bad = command("idle", &["--healthy"]).env("CARILLON_ADMIN__LISTEN", "here").output().unwrap();
+    assert_eq!(bad.status.code(), Some(64));
+}
+
 fn sigterm_drains() {
     let mut service = Service::start("slow drain", &[]);
-    let starting = service.line_with("admin.address");
-    let after = starting.split_once("\"admin.address\":\"").unwrap().1;
-    let address = after.split('"').next().unwrap();
+    let address = service.admin_address();
+    let address = address.as_str();
     service.line_with("started");
     assert!(get(address, "/livez").starts_with("HTTP/1.1 200"));
     assert!(get(address, "/readyz").starts_with("HTTP/1.1 200"));
