@@ -253,6 +253,11 @@ impl Platform {
         Ok(&self.running()?.sim)
     }
 
+    /// The APNs that the operator put in the simulator's place.
+    pub(crate) fn apns_of_operator(&self) -> Option<&str> {
+        self.operator.get("CARILLON_APNS__PRODUCTION_URL")
+    }
+
     /// The stack, where it is ours.
     pub(crate) fn stack(&self) -> Result<&Stack> {
         self.stack.as_ref().context("the broker is not ours: CARILLON_AMQP__URL and CARILLON_DATABASE__URL are set")
