@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run demo test lint fmt build tools image chart ci
+.PHONY: help run demo test bench lint fmt build tools image chart ci
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ demo: build ## everything from nothing, the demo scenario, a report in target/de
 
 test: tools ## what CI runs: checks, build, every test against its own broker and database
 	@exec deploy/local/test.sh
+
+bench: tools ## how fast, against what: ROWS=B4,B7, SHORT=1 for small sizes; a report in target/bench.json
+	@$(CARGO) build --release --workspace --bins
+	@exec target/release/bench
 
 lint: tools ## formatting and clippy
 	@exec deploy/local/lint.sh

@@ -1,0 +1,213 @@
+//! What is sent: one campaign's chunks, and the same messages byte for byte for the floors.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use carillon_domain::audience::Audience;
+use carillon_domain::content::{Content, JsonText};
+use carillon_domain::ids::{ChunkId, NotificationId, RunId};
+use carillon_domain::notification::{Draft, Notification, Priority};
+use carillon_domain::platform::Platform;
+use carillon_domain::reference::Reference;
+use carillon_payload::{Address, Facts, Splice, Template, Values};
+use carillon_vault::{Context, Vault};
+use carillon_wire::events::splice::What;
+use carillon_wire::events::{
+    Delivery, DispatchChunk, DispatchChunks, SealedCredential, Splice as WireSplice, Target, Variant,
+};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use serde_json::json;
+use uuid::Uuid;
+
+/// Recipients of a chunk.
+pub(crate) const CHUNK: usize = 500;
+/// The master key of everything that the bench seals.
+pub(crate) const MASTER: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+pub(crate) const TENANT: &str = "bench";
+pub(crate) const APP: &str = "shop";
+pub(crate) const TEAM: &str = "TEAM123456";
+pub(crate) const BUNDLE: &str = "com.example.shop";
+/// For the services between each other.
+pub(crate) const INTERNAL: &str = "internal-token-of-the-bench";
+
+/// What an ordinary campaign says.
+pub(crate) fn draft(to: Audience) -> Draft {
+    Draft {
+        app: APP.into(),
+        to,
+        content: Content {
+            title: Some("Everything for the winter".into()),
+            body: Some("From today until Sunday: coats, boots and sledges at half the price, in every shop.".into()),
+            sound: Some("default".into()),
+            data: vec![("campaign".into(), JsonText("\"winter-26\"".into()))],
+            ..Content::default()
+        },
+        ..Draft::default()
+    }
+}
+
+/// [`draft`], validated.
+pub(crate) fn notification(to: Audience) -> Result<Notification> {
+    draft(to).validate(jiff::Timestamp::now()).map_err(|faults| anyhow::anyhow!("{faults:?}"))
+}
+
+/// A device's token: its ordinal, and digits that look like nothing, so that neither a cache nor HPACK gains by repetition.
+pub(crate) fn apns_token(ordinal: u64) -> String {
+    let mix = |n: u64| {
+        let mut z = ordinal.wrapping_mul(4).wrapping_add(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    format!("{ordinal:016x}{:016x}{:016x}{:016x}", mix(1), mix(2), mix(3))
+}
+
+/// The public id of a device.
+pub(crate) fn device_id(ordinal: u64) -> String {
+    format!("device-{ordinal:012}")
+}
+
+/// One run over devices `0..count`, as the segmenter would publish it for APNs.
+pub(crate) struct Campaign {
+    pub(crate) run: RunId,
+    template: Template,
+    delivery: carillon_payload::Delivery,
+    expires_at: jiff::Timestamp,
+    sealed: Vec<u8>,
+    count: usize,
+}
+
+impl Campaign {
+    pub(crate) fn apns(count: usize, private_key: &str, key_id: &str) -> Result<Self> {
+        let notification = notification(Audience { all: true, ..Audience::default() })?;
+        let id = NotificationId(Uuid::now_v7());
+        let expires_at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 28);
+        let facts = Facts { notification_id: id, link: 0, expires_at, icon_url: None, default_locale: None };
+        let template = carillon_payload::render(&notification, Platform::Apns, None, &facts)?;
+        let delivery = carillon_payload::delivery(&notification, Platform::Apns, &facts);
+        let plain = json!({"auth": "token", "key_id": key_id, "team_id": TEAM, "bundle_id": BUNDLE, "private_key": private_key});
+        let sealed = seal("apns", &plain.to_string())?;
+        Ok(Self { run: id.as_run(), template, delivery, expires_at, sealed, count })
+    }
+
+    /// One message a chunk.
+    pub(crate) fn messages(&self) -> Vec<DispatchChunks> {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let chunks = (0..self.count).step_by(CHUNK).enumerate();
+        chunks
+            .map(|(number, first)| DispatchChunks {
+                chunks: vec![self.chunk(number as u32, first..(first + CHUNK).min(self.count), now)],
+                published_at_ms: now,
+            })
+            .collect()
+    }
+
+    fn chunk(&self, number: u32, devices: std::ops::Range<usize>, now: i64) -> DispatchChunk {
+        let what = |splice: Splice| match splice {
+            Splice::Token => What::Token,
+            Splice::Device => What::Device,
+            Splice::Reference => What::Reference,
+            Splice::TtlSeconds => What::TtlSeconds,
+        };
+        let splices = self.template.splices().iter();
+        let splices =
+            splices.map(|(offset, splice)| WireSplice { offset: *offset, what: what(*splice) as i32 }).collect();
+        let target = |(position, ordinal): (usize, usize)| Target {
+            position: position as u32,
+            device: device_id(ordinal as u64),
+            generation: 1,
+            token: apns_token(ordinal as u64),
+            environment: 1,
+            ..Target::default()
+        };
+        DispatchChunk {
+            run_id: self.run.0.as_bytes().to_vec(),
+            chunk: number,
+            notification_id: self.run.0.as_bytes().to_vec(),
+            tenant: TENANT.into(),
+            app: APP.into(),
+            credential: Some(SealedCredential { version: 1, sealed: self.sealed.clone().into() }),
+            released_at_ms: now,
+            expires_at_ms: self.expires_at.as_millisecond(),
+            delivery: Some(Delivery {
+                shown: self.delivery.shown,
+                high_priority: self.delivery.priority == Priority::High,
+                collapse_id: self.delivery.collapse_id.clone(),
+                collapse_chosen: self.delivery.collapse_chosen,
+                interruption_level: String::new(),
+            }),
+            variants: vec![Variant { body: self.template.bytes().clone(), splices }],
+            targets: devices.enumerate().map(target).collect(),
+            ..DispatchChunk::default()
+        }
+    }
+
+    /// Writes the requests that the dispatcher would send for the floor to read: shared headers, then path, apns-id and body
+    /// of each message.
+    pub(crate) fn write_requests(&self, path: &Path, authorization: &str) -> Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        let headers = json!({
+            "apns-topic": BUNDLE,
+            "apns-push-type": if self.delivery.shown { "alert" } else { "background" },
+            "apns-priority": if self.delivery.priority == Priority::High { "10" } else { "5" },
+            "apns-expiration": self.expires_at.as_second().to_string(),
+            "apns-collapse-id": self.delivery.collapse_id,
+            "authorization": authorization,
+        });
+        writeln!(file, "{headers}")?;
+        for ordinal in 0..self.count {
+            let device = device_id(ordinal as u64);
+            let chunk = ChunkId { run: self.run, number: (ordinal / CHUNK) as u32 };
+            let reference = Reference { chunk, position: (ordinal % CHUNK) as u16 };
+            let token = apns_token(ordinal as u64);
+            let values = Values::new(Address::Token(&token), &device, reference, 2_419_200);
+            // The id that a dispatcher gives the message: the same bytes on the wire.
+            let name = [device.as_bytes(), &[0], &0u32.to_be_bytes()].concat();
+            let id = Uuid::new_v5(&self.run.0, &name).to_string();
+            for part in [format!("/3/device/{token}").into_bytes(), id.into_bytes(), self.template.render(&values)] {
+                file.write_all(&u32::try_from(part.len())?.to_le_bytes())?;
+                file.write_all(&part)?;
+            }
+        }
+        file.flush().map_err(Into::into)
+    }
+}
+
+/// Seals a credential of the bench's app.
+pub(crate) fn seal(kind: &str, plain: &str) -> Result<Vec<u8>> {
+    let vault = Vault::from_list(MASTER).and_then(|vault| vault.for_kind(kind)).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let context = Context { tenant: TENANT, app: Some(APP), kind, version: 1 };
+    vault.seal(&context, plain.as_bytes()).map_err(|e| anyhow::anyhow!("{e}"))
+}
+
+/// A provider token ("Establishing a token-based connection"), for the floor.
+pub(crate) fn provider_token(private_key: &str, key_id: &str) -> Result<String> {
+    let body: String = private_key.lines().filter(|line| !line.starts_with("-----")).collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(body)?;
+    let random = SystemRandom::new();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random)
+        .map_err(|e| anyhow::anyhow!("the key does not read: {e}"))?;
+    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({"iss": TEAM, "iat": jiff::Timestamp::now().as_second()});
+    let signed = format!("{}.{}", part(json!({"alg": "ES256", "kid": key_id})), part(claims));
+    let signature = key.sign(&random, signed.as_bytes()).ok().context("the token cannot be signed")?;
+    Ok(format!("bearer {signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_device_has_a_token_of_its_own_that_begins_with_its_ordinal() {
+        let tokens: std::collections::BTreeSet<String> = (0..1000).map(apns_token).collect();
+        assert_eq!(tokens.len(), 1000);
+        assert!(apns_token(17).starts_with("0000000000000011"));
+        assert_eq!(apns_token(17).len(), 64);
+    }
+}

@@ -1,0 +1,82 @@
+//! `make bench`: how fast, against what. Each row measures a stage of the platform and, in the same run and interleaved with
+//! it, a floor: the least work that anyone must do. Every measurement is also a check that nothing was lost or doubled.
+//!
+//! `ROWS=B4,B7` runs some rows, `SHORT=1` runs small sizes with the same checks and no judgement of times, `PAIRS=n` sets how
+//! often stage and floor are measured, `KEEP=1` leaves broker and database running.
+
+mod b03_segmentation;
+mod b04_dispatch;
+mod b07_outcomes;
+mod cpu;
+mod database;
+mod fixture;
+mod floor_copy;
+mod floor_h2;
+mod floor_publish;
+mod grants;
+mod http1;
+mod pairs;
+mod processes;
+mod queues;
+mod report;
+mod rows;
+mod simulators;
+mod stack;
+
+use std::process::ExitCode;
+
+/// Sizes and the choice of rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Small sizes, nothing judged by time.
+    pub(crate) short: bool,
+    /// Measurements of each side.
+    pub(crate) pairs: usize,
+    /// Ids of the wanted rows; empty means all.
+    pub(crate) rows: Vec<String>,
+    /// Broker and database stay.
+    pub(crate) keep: bool,
+}
+
+impl Options {
+    #[allow(clippy::disallowed_methods, reason = "the words that `make bench` is called with")]
+    fn read() -> Self {
+        let word = |name| std::env::var(name).unwrap_or_default();
+        let short = word("SHORT") == "1";
+        let rows = word("ROWS").split([',', ' ']).filter(|row| !row.is_empty()).map(str::to_owned).collect();
+        let pairs = word("PAIRS").parse().unwrap_or(if short { 1 } else { 5 });
+        Self { short, pairs, rows, keep: word("KEEP") == "1" }
+    }
+
+    /// The size for this run.
+    pub(crate) fn size(&self, full: usize, short: usize) -> usize {
+        if self.short { short } else { full }
+    }
+
+    fn wants(&self, row: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|wanted| wanted == row)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("floor-h2") => floor_h2::run(&arguments[1..]),
+        Some("floor-segmentation") => floor_publish::run(&arguments[1..]),
+        _ => bench(),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            report::say(&format!("bench: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> anyhow::Result<bool> {
+    let options = Options::read();
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(rows::run(&options))
+}

@@ -1,0 +1,203 @@
+//! What the run found: a table for people, `target/bench.json` for programs (contract, section 14).
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::pairs::{By, Pairs, Spread};
+
+/// A line for whoever runs it.
+#[allow(clippy::disallowed_macros, reason = "the table is this program's output")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+/// What a row wants, and what it measured.
+pub(crate) struct Row {
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) unit: &'static str,
+    /// must, target, moonshot.
+    pub(crate) goals: [f64; 3],
+    /// Goals are upper bounds (milliseconds, megabytes) and not ratios to be reached.
+    pub(crate) less_is_better: bool,
+    pub(crate) ours: f64,
+    pub(crate) floor: f64,
+    /// What is judged.
+    pub(crate) ratio: Spread,
+    pub(crate) pairs: usize,
+    pub(crate) lost: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) bound_by: &'static str,
+    /// Words on what the floor was compared with.
+    pub(crate) reference: String,
+    /// Whatever else was measured.
+    pub(crate) figures: Value,
+}
+
+impl Row {
+    /// From pairs; CPU and rates of both sides go into the figures.
+    pub(crate) fn of(
+        id: &'static str,
+        title: &'static str,
+        unit: &'static str,
+        goals: [f64; 3],
+        by: By,
+        pairs: &Pairs,
+    ) -> Self {
+        let (ours, floor) = pairs.figures(by);
+        Self {
+            id,
+            title,
+            unit,
+            goals,
+            less_is_better: false,
+            ours: ours.median,
+            floor: floor.median,
+            ratio: pairs.ratio(by),
+            pairs: pairs.ours.len(),
+            lost: pairs.ours.iter().map(|one| one.lost).sum(),
+            duplicates: pairs.ours.iter().map(|one| one.duplicates).sum(),
+            bound_by: "",
+            reference: String::new(),
+            figures: figures(pairs),
+        }
+    }
+
+    pub(crate) fn bound_by(mut self, words: &'static str) -> Self {
+        self.bound_by = words;
+        self
+    }
+
+    pub(crate) fn reference(mut self, words: impl Into<String>) -> Self {
+        self.reference = words.into();
+        self
+    }
+
+    fn reaches(&self, goal: f64) -> bool {
+        if self.less_is_better { self.ratio.median <= goal } else { self.ratio.median >= goal }
+    }
+
+    /// The best goal that was reached.
+    fn reached(&self) -> &'static str {
+        let names = ["must", "target", "moonshot"];
+        let reached = self.goals.iter().zip(names).filter(|(goal, _)| self.reaches(**goal));
+        reached.map(|(_, name)| name).next_back().unwrap_or("BELOW MUST")
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id, "title": self.title, "unit": self.unit, "ours": round(self.ours), "floor": round(self.floor),
+            "ratio": round(self.ratio.median), "low": round(self.ratio.low), "high": round(self.ratio.high),
+            "pairs": self.pairs, "must": self.goals[0], "target": self.goals[1], "moonshot": self.goals[2],
+            "reached": self.reached(), "less_is_better": self.less_is_better, "lost": self.lost,
+            "duplicates": self.duplicates, "bound_by": self.bound_by, "reference": self.reference,
+            "figures": self.figures,
+        })
+    }
+}
+
+fn figures(pairs: &Pairs) -> Value {
+    let side = |measured: &[crate::pairs::Measured]| {
+        let spread = |figure: fn(&crate::pairs::Measured) -> f64| {
+            let spread = Spread::of(measured.iter().map(figure));
+            json!([round(spread.median), round(spread.low), round(spread.high)])
+        };
+        json!({
+            "per_second": spread(crate::pairs::Measured::rate),
+            "cpu_us": spread(crate::pairs::Measured::own_us),
+            "cpu_us_with_postgres_and_broker": spread(crate::pairs::Measured::all_us),
+            "postgres_us": spread(|one| one.postgres.as_secs_f64() * 1e6 / one.units.max(1) as f64),
+            "broker_us": spread(|one| one.broker.as_secs_f64() * 1e6 / one.units.max(1) as f64),
+        })
+    };
+    json!({"ours": side(&pairs.ours), "floor": side(&pairs.floor), "discarded_pairs": pairs.discarded})
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// Everything that was measured.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) growth: Vec<Value>,
+    /// Rows that could not be measured, with the reason.
+    pub(crate) broken: Vec<(String, String)>,
+}
+
+impl Report {
+    /// Whether nothing was lost or doubled and, in the full form, every row reached what it must.
+    pub(crate) fn passed(&self, short: bool) -> bool {
+        let sound = |row: &Row| row.lost == 0 && row.duplicates == 0 && (short || row.reaches(row.goals[0]));
+        self.broken.is_empty() && self.rows.iter().all(sound)
+    }
+
+    /// Shows and writes it.
+    pub(crate) fn finish(&self, root: &Path, short: bool, started_at: jiff::Timestamp, took: Duration) -> Result<bool> {
+        say("");
+        say(
+            "row  stage                                      ours        floor  unit            ratio  (low - high)   must target moon  reached",
+        );
+        for row in &self.rows {
+            say(&format!(
+                "{:4} {:38} {:10.2} {:12.2}  {:14} {:6.3}  ({:.3}-{:.3})  {:5} {:5} {:5}  {}{}",
+                row.id,
+                row.title,
+                row.ours,
+                row.floor,
+                row.unit,
+                row.ratio.median,
+                row.ratio.low,
+                row.ratio.high,
+                row.goals[0],
+                row.goals[1],
+                row.goals[2],
+                if short { "not judged" } else { row.reached() },
+                if row.lost + row.duplicates > 0 {
+                    format!("  LOST {} TWICE {}", row.lost, row.duplicates)
+                } else {
+                    String::new()
+                },
+            ));
+        }
+        for (row, why) in &self.broken {
+            say(&format!("{row:4} could not be measured: {why}"));
+        }
+        let passed = self.passed(short);
+        let report = json!({
+            "passed": passed, "short": short, "started_at": started_at.to_string(), "seconds": took.as_secs_f64().round(),
+            "commit": commit(root), "machine": machine(), "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "growth": self.growth,
+            "broken": self.broken.iter().map(|(row, why)| json!({"id": row, "why": why})).collect::<Vec<_>>(),
+        });
+        let path = root.join("target/bench.json");
+        std::fs::write(&path, serde_json::to_vec_pretty(&report)?)?;
+        say(&format!("{} ({:.0} s)", path.display(), took.as_secs_f64()));
+        Ok(passed)
+    }
+}
+
+fn commit(root: &Path) -> String {
+    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).current_dir(root).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+fn machine() -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches([' ', '\t', ':']);
+    let memory = read("/proc/meminfo");
+    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or("").trim();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    json!({
+        "cores": cores, "cpu": model, "memory": kib, "kernel": kernel.trim(),
+        "build": if cfg!(debug_assertions) { "debug" } else { "release" },
+    })
+}
