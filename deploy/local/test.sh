@@ -26,7 +26,8 @@ done < <(env)
 deploy/local/stack.sh start "$dir"
 eval "$(deploy/local/stack.sh env "$dir")"
 
+# Everything at once: built apart, the services would be compiled a second time with the features that only tests need.
 echo '--> cargo build'
-cargo build --workspace --bins
+cargo build --workspace --all-targets
 echo '--> cargo test'
 cargo test --workspace "$@"
