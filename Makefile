@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run demo test bench lint fmt build tools image chart ci
+.PHONY: help run demo test bench faults lint fmt build tools image chart ci
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ test: tools ## what CI runs: checks, build, every test against its own broker an
 bench: tools ## how fast, against what: ROWS=B4,B7, SHORT=1 for small sizes; a report in target/bench.json
 	@$(CARGO) build --release --workspace --bins
 	@exec target/release/bench
+
+faults: tools ## what survives: ROWS=F1,F8 SEED=7, FULL=1 or CI=1 for the size; a report in target/faults.json
+	@$(CARGO) build --workspace --bins
+	@exec target/debug/faults
 
 lint: tools ## formatting and clippy
 	@exec deploy/local/lint.sh

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up says where")]
 
 mod environment;
+mod kept;
 mod replicas;
 mod world;
 
 pub use environment::Environment;
+pub use kept::{End, Kept, binary};
 pub use replicas::Service;
 pub use world::{Phone, World, eventually};

@@ -1,18 +1,16 @@
 //! Services as a world runs them: processes of their own, so that a kill is a kill.
 
-use crate::Environment;
+use crate::kept::binary;
+use crate::{Environment, Kept};
+use rustix::process::Signal;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a service may take until it is ready.
 const READY: Duration = Duration::from_secs(30);
-
-/// Runs a service and kills it when standard input closes: a test that dies leaves nothing behind.
-const KEEPER: &str = r#"exec 3<&0; "$0" </dev/null 1>&2 & echo $!; cat <&3 >/dev/null; kill -9 $! 2>/dev/null"#;
 
 /// A kind of service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,19 +36,9 @@ impl Service {
     pub(crate) fn start(self, environment: &Environment) -> Replica {
         let admin = free_address();
         let log = std::env::temp_dir().join(format!("carillon-{}-{}.log", self.name(), admin.port()));
-        let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER])
-            .arg(binary(self.name()))
-            .envs(environment.with("ADMIN__LISTEN", admin.to_string()).variables())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("a log file"))
-            .spawn()
-            .expect("a shell");
-        let mut line = String::new();
-        BufReader::new(keeper.stdout.take().expect("piped")).read_line(&mut line).expect("the process id");
-        let replica =
-            Replica { service: self, environment: environment.clone(), pid: line.trim().to_owned(), keeper, log };
+        let own = environment.with("ADMIN__LISTEN", admin.to_string());
+        let process = Kept::start(&binary(self.name()), &own, File::create(&log).expect("a log file"));
+        let replica = Replica { service: self, environment: environment.clone(), process, log };
         replica.wait_until_ready(admin);
         replica
     }
@@ -60,18 +48,17 @@ impl Service {
 pub(crate) struct Replica {
     pub(crate) service: Service,
     environment: Environment,
-    pid: String,
-    keeper: Child,
+    process: Kept,
     log: PathBuf,
 }
 
 impl Replica {
     /// SIGKILL, and another in its place.
-    pub(crate) fn kill_and_replace(mut self) -> Replica {
-        let killed = Command::new("kill").args(["-9", &self.pid]).status().expect("kill runs");
-        assert!(killed.success(), "{} ended by itself: see {}", self.service.name(), self.log.display());
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
+    pub(crate) fn kill_and_replace(self) -> Replica {
+        let (name, log) = (self.service.name(), self.log.display());
+        assert_eq!(self.process.end(), None, "{name} ended by itself: see {log}");
+        self.process.signal(Signal::KILL);
+        drop(self.process);
         self.service.start(&self.environment)
     }
 
@@ -91,14 +78,6 @@ fn is_ready(admin: SocketAddr) -> bool {
         && stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").is_ok()
         && stream.read_to_string(&mut answer).is_ok()
         && answer.starts_with("HTTP/1.1 200")
-}
-
-/// The services' binaries lie beside the directory of the tests'.
-fn binary(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("the test's own path");
-    let path = own.ancestors().nth(2).expect("target directory").join(name);
-    assert!(path.exists(), "{name} is not built: run the tests with `make test`, which builds the services first");
-    path
 }
 
 /// A loopback address that was free a moment ago.

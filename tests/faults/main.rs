@@ -1,0 +1,72 @@
+//! The fault run: a whole platform of real processes, load, faults by process id, and three ledgers joined at the end.
+//!
+//! `ROWS=F1,F8` runs some rows, `SEED=7` repeats a schedule, `CI=1` and `FULL=1` choose the sizes. docs/faults.md says what
+//! each row shows.
+
+#![allow(clippy::disallowed_macros, reason = "this program talks to people: printing is its output")]
+#![allow(clippy::disallowed_methods, reason = "a program at the rim: its words come by variables, and it has no Scope")]
+
+#[path = "../../crates/carillon/src/api.rs"]
+#[allow(dead_code, reason = "the operator's command uses the rest")]
+mod api;
+#[path = "../../crates/carillon/src/http.rs"]
+#[allow(dead_code, reason = "the operator's command uses the rest")]
+mod http;
+#[path = "../../crates/carillon/src/dev/onboard.rs"]
+#[allow(dead_code, reason = "the operator's command uses the rest")]
+mod onboard;
+#[path = "../../crates/carillon/src/dev/ports.rs"]
+#[allow(dead_code, reason = "the operator's command uses the rest")]
+mod ports;
+#[path = "../../crates/carillon/src/random.rs"]
+#[allow(dead_code, reason = "the operator's command uses the rest")]
+mod random;
+#[path = "../../crates/carillon/src/sim.rs"]
+#[allow(dead_code, reason = "the operator's command uses the rest")]
+mod sim;
+#[path = "../../crates/carillon/src/waiting.rs"]
+mod waiting;
+
+mod audience;
+mod caller;
+mod dice;
+mod fleet;
+mod observe;
+mod options;
+mod platform;
+mod proxy;
+mod reconcile;
+mod report;
+mod rows;
+mod sampler;
+mod settings;
+mod stack;
+mod strike;
+
+use crate::options::Options;
+use crate::platform::Platform;
+use crate::report::Report;
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("faults: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<bool> {
+    let options = Options::from_environment()?;
+    let mut report = Report::new(&options);
+    let platform = Platform::start().await?;
+    let outcome = rows::run(&platform, &options, &mut report).await;
+    platform.stop().await;
+    report.write()?;
+    outcome?;
+    Ok(report.passed())
+}

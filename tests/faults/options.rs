@@ -1,0 +1,60 @@
+//! What is to be run, and how large.
+
+use anyhow::{Context as _, Result, bail};
+
+/// Every row that is built, in the order of a whole run.
+pub(crate) const ROWS: [&str; 14] =
+    ["F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10", "F11", "F12", "F13", "F14"];
+
+/// How large the rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// What fits into a pipeline.
+    Ci,
+    /// The table's short form.
+    Short,
+    /// The table's full form.
+    Full,
+}
+
+/// What the caller asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) rows: Vec<String>,
+    pub(crate) seed: u64,
+    pub(crate) size: Size,
+}
+
+impl Options {
+    /// `ROWS`, `SEED`, `FULL` and `CI`.
+    ///
+    /// # Errors
+    /// A row that there is not, a seed that is no number.
+    pub(crate) fn from_environment() -> Result<Self> {
+        let word = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let size = match (word("FULL"), word("CI")) {
+            (Some(_), _) => Size::Full,
+            (None, Some(_)) => Size::Ci,
+            (None, None) => Size::Short,
+        };
+        let rows: Vec<String> = match word("ROWS") {
+            Some(list) => list.split(',').map(|row| row.trim().to_uppercase()).collect(),
+            None if size == Size::Ci => ["F1", "F3", "F8", "F11", "F14"].map(str::to_owned).to_vec(),
+            None => ROWS.map(str::to_owned).to_vec(),
+        };
+        if let Some(unknown) = rows.iter().find(|row| !ROWS.contains(&row.as_str())) {
+            bail!("there is no row {unknown}; there are {}", ROWS.join(", "));
+        }
+        let seed = word("SEED").map_or(Ok(1), |text| text.parse().context("SEED is a number"))?;
+        Ok(Self { rows, seed, size })
+    }
+
+    /// One of three, by size.
+    pub(crate) fn pick<T>(&self, ci: T, short: T, full: T) -> T {
+        match self.size {
+            Size::Ci => ci,
+            Size::Short => short,
+            Size::Full => full,
+        }
+    }
+}
