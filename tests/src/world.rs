@@ -197,6 +197,7 @@ impl Tenant {
             id: id.0.as_bytes().to_vec(),
             tenant_key: self.tenant_key.0,
             app_key: self.app_key.0,
+            ..Default::default()
         };
         let event = NotificationsAccepted { notifications: vec![item] };
         // A wake-up that is lost is made up for by the scan.

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::provider::ChunkFacts;
+use crate::trace::Trace;
 
 /// A message with a time to live of nothing gets this long to reach the provider.
 const NOW_OR_NEVER: SignedDuration = SignedDuration::from_secs(30);
@@ -34,6 +35,7 @@ pub(crate) struct Chunk {
     pub(crate) variants: Vec<Template>,
     /// Ascending by position.
     pub(crate) targets: Vec<Target>,
+    pub(crate) trace: Trace,
 }
 
 /// A claim that was granted when the chunk was inserted.
@@ -59,6 +61,7 @@ pub(crate) struct Target {
 }
 
 impl Chunk {
+    /// To be called inside the message's span.
     pub(crate) fn read(wire: events::DispatchChunk) -> Result<Self, Malformed> {
         let run = RunId(Uuid::from_slice(&wire.run_id).map_err(|_| Malformed("run id"))?);
         let notification =
@@ -72,8 +75,9 @@ impl Chunk {
         let now_or_never = expires_at <= released_at;
         let mut targets = wire.targets.into_iter().map(Target::read).collect::<Result<Vec<_>, _>>()?;
         targets.sort_by_key(|target| target.position);
+        let id = ChunkId { run, number: wire.chunk };
         Ok(Self {
-            id: ChunkId { run, number: wire.chunk },
+            id,
             copy: wire.copy,
             facts: ChunkFacts {
                 run,
@@ -103,6 +107,7 @@ impl Chunk {
             }),
             variants: wire.variants.into_iter().map(template).collect::<Result<_, _>>()?,
             targets,
+            trace: Trace::of(&wire.traceparent, id),
         })
     }
 

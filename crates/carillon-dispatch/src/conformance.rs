@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::provider::{ChunkFacts, Message, Provider, Scope, TokenFate, Verdict};
+use crate::trace::CallSpan;
 
 /// How long a provider may take for one message before the check gives up on it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -109,6 +110,7 @@ pub fn message<'a>(device: &'a Device, body: Bytes) -> Message<'a> {
         reference: REFERENCE,
         body,
         time_left: Duration::from_secs(3600),
+        span: CallSpan::none(),
     }
 }
 

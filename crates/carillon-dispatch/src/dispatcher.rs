@@ -5,6 +5,7 @@ use std::time::Duration;
 use carillon_broker::{Delivery, Effects, Fault, Handler};
 use carillon_domain::platform::Lane;
 use carillon_telemetry::extract;
+use carillon_telemetry::names::field;
 use carillon_wire::events::{DispatchChunk, DispatchChunks};
 use carillon_wire::internal::ClaimAnswer;
 use futures::future::join_all;
@@ -51,7 +52,7 @@ impl<P: Provider> Dispatcher<P> {
         let stop = &self.engine.shared.stopping;
         let sent = join_all(granted.iter().map(|(chunk, grant)| {
             // Boxed: a message may carry many small chunks, and their futures would lie side by side on the stack.
-            Box::pin(send_chunk(&self.engine, chunk, grant.clone(), stop, lost))
+            Box::pin(send_chunk(&self.engine, chunk, grant.clone(), stop, lost).instrument(chunk.trace.span()))
         }))
         .await;
         sent.into_iter().collect::<Result<(), _>>().map_err(|error| Fault::new("the ledger is away", error))
@@ -104,12 +105,13 @@ impl<P: Provider> Handler<DispatchChunks> for Dispatcher<P> {
             parent: None,
             "process chunks",
             otel.kind = "consumer",
-            messaging.system = "rabbitmq",
-            messaging.operation.name = "process",
-            messaging.destination.name = %delivery.routing_key,
-            messaging.message.id = delivery.message_id.as_deref().unwrap_or(""),
+            { field::MESSAGING_SYSTEM } = "rabbitmq",
+            { field::MESSAGING_OPERATION } = "process",
+            { field::MESSAGING_DESTINATION } = %delivery.routing_key,
+            { field::MESSAGING_MESSAGE_ID } = delivery.message_id.as_deref().unwrap_or(""),
         );
-        // One event's pushes belong to its trace; of a campaign's, each message is a trace of its own that names the event's.
+        // One event's pushes belong to its trace, and chunks of other events in the message to theirs; of a campaign's, each
+        // message is a trace of its own that names the event's.
         let event_trace = extract(&delivery.headers);
         match self.engine.lane {
             Lane::Transactional => event_trace.continue_in(&span),

@@ -32,6 +32,7 @@ pub(crate) async fn fly<P: Provider>(
     let target = &chunk.targets[open.index];
     let _stream = engine.meters.streams.hold();
     let began = Instant::now();
+    let span = chunk.trace.call(engine.shared.ledger.platform(), chunk, open);
     let message = Message {
         device: &target.device,
         token: &target.token,
@@ -42,10 +43,13 @@ pub(crate) async fn fly<P: Provider>(
         reference: std::str::from_utf8(&ready.reference).unwrap_or_default(),
         body: ready.body,
         time_left: ready.time_left,
+        span: span.clone(),
     };
-    let answer = timeout(engine.shared.bounds.send_timeout, engine.shared.provider.send(prepared, message)).await;
+    let send = span.around(engine.shared.provider.send(prepared, message));
+    let verdict = timeout(engine.shared.bounds.send_timeout, send).await.unwrap_or(Verdict::Unknown);
     drop(permit);
-    Landed { open, verdict: answer.unwrap_or(Verdict::Unknown), took: began.elapsed() }
+    span.close(&verdict);
+    Landed { open, verdict, took: began.elapsed() }
 }
 
 /// A message whose verdict is there.

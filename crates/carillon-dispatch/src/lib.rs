@@ -32,6 +32,7 @@ mod sending;
 mod start;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 /// Section `amqp`.
 pub use carillon_broker::Config as AmqpConfig;
@@ -39,3 +40,4 @@ pub use config::{Config, DispatchConfig, InternalConfig, LedgerConfig, SecretsCo
 pub use ledger::LedgerError;
 pub use provider::{ChunkFacts, Message, Misconfigured, Provider, Quota, Scope, TokenFate, Verdict};
 pub use start::start;
+pub use trace::CallSpan;

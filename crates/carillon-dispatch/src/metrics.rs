@@ -8,7 +8,7 @@ use carillon_telemetry::names;
 
 use crate::provider::{TokenFate, Verdict};
 
-/// The words for a verdict on metrics, in the order of [`index`].
+/// The words for a verdict, in the order of [`index`].
 const OUTCOMES: [&str; 7] =
     ["sent", "rejected", "token_invalid", "throttled", "unavailable", "misconfigured", "unknown"];
 
@@ -99,6 +99,11 @@ impl Meters {
     pub(crate) fn let_go(&self, how: LetGo) {
         self.chunks[how as usize].inc();
     }
+}
+
+/// The word for a verdict, on metrics and spans.
+pub(crate) fn outcome(verdict: &Verdict) -> &'static str {
+    OUTCOMES[index(verdict)]
 }
 
 fn index(verdict: &Verdict) -> usize {

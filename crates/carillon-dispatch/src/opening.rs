@@ -42,7 +42,7 @@ pub(crate) async fn send_chunk<P: Provider>(
 ) -> Result<(), NotCommitted> {
     let _held = engine.meters.inflight.hold();
     let now = Instant::now();
-    let mut outbox = Outbox::new(engine.shared.reporter.clone(), chunk.id, granted.lease, now);
+    let mut outbox = Outbox::new(engine.shared.reporter.clone(), chunk, granted.lease, now);
     let ready = close_unsendable(engine, chunk, &granted.open, &mut outbox, now);
     if ready.is_empty() {
         engine.meters.let_go(LetGo::Done);

@@ -9,6 +9,7 @@ use carillon_wire::outcome_to_wire;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::chunk::Chunk;
 use crate::ledger::{Answer, Reporter};
 
 /// Results that may wait uncommitted before nothing new is started: what a crash repeats at most, beside what is in flight.
@@ -29,6 +30,8 @@ pub(crate) struct Outbox {
     reporter: Reporter,
     chunk: ChunkId,
     lease: u64,
+    /// Where the chunk's trace goes on; empty if it is not recorded.
+    traceparent: String,
     results: Vec<Outcome>,
     oldest: Option<Instant>,
     told_at: Instant,
@@ -37,11 +40,12 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(reporter: Reporter, chunk: ChunkId, lease: u64, now: Instant) -> Self {
+    pub(crate) fn new(reporter: Reporter, chunk: &Chunk, lease: u64, now: Instant) -> Self {
         Self {
             reporter,
-            chunk,
+            chunk: chunk.id,
             lease,
+            traceparent: chunk.trace.traceparent().to_owned(),
             results: Vec::new(),
             oldest: None,
             told_at: now,
@@ -102,12 +106,15 @@ impl Outbox {
 
     fn take(&mut self, release: bool) -> ChunkReport {
         self.oldest = None;
+        // A report without outcomes only keeps the lease, or ends it.
+        let traceparent = if self.results.is_empty() { String::new() } else { self.traceparent.clone() };
         ChunkReport {
             run_id: self.chunk.run.0.as_bytes().to_vec(),
             chunk: self.chunk.number,
             lease: self.lease,
             outcomes: self.results.drain(..).map(|outcome| outcome_to_wire(&outcome)).collect(),
             release,
+            traceparent,
         }
     }
 }

@@ -12,6 +12,8 @@ use carillon_domain::device::Environment;
 use carillon_domain::ids::{NotificationId, RunId};
 use jiff::Timestamp;
 
+use crate::trace::CallSpan;
+
 /// A provider of push notifications. It knows a protocol and nothing of leases, retries or pacing: those are the engine's.
 pub trait Provider: Send + Sync + 'static {
     /// An opened and parsed credential. Kept while its version is in use, dropped (and wiped) after.
@@ -169,6 +171,8 @@ pub struct Message<'a> {
     pub body: Bytes,
     /// What is left of the time to live.
     pub time_left: Duration,
+    /// Where the call is seen, if it is.
+    pub span: CallSpan,
 }
 
 impl fmt::Debug for Message<'_> {

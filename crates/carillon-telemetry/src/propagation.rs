@@ -95,6 +95,11 @@ impl RemoteContext {
         self.is_present() && self.0.trace_id() == other.0.trace_id()
     }
 
+    /// True if both are the same position.
+    pub fn is_at(&self, other: &Self) -> bool {
+        self.is_with(other) && self.0.span_id() == other.0.span_id()
+    }
+
     /// Makes `span` a child of this position: for the one message that continues the work (ingest to segmenter). To be
     /// called before the span is entered for the first time; later it is too late and nothing happens.
     pub fn continue_in(&self, span: &Span) {
@@ -154,6 +159,7 @@ mod tests {
         let same = RemoteContext::from_traceparent(&TRACEPARENT_TEXT.replace("00f067", "11f067"));
         let other = RemoteContext::from_traceparent(&TRACEPARENT_TEXT.replace("4bf9", "5bf9"));
         assert!(one.is_with(&same) && !one.is_with(&other));
+        assert!(one.is_at(&one) && !one.is_at(&same));
         assert!(!RemoteContext::none().is_with(&RemoteContext::none()));
     }
 

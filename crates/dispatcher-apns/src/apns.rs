@@ -127,8 +127,11 @@ async fn ask(
 ) -> Answered {
     let replace = std::slice::from_ref(apns_id);
     let request = Request { replace, ..Request::post(path, &prepared.headers, message.body.clone()) };
+    let origin = world.pool.origin();
+    message.span.asks(origin.host(), origin.port());
     match world.pool.request(request).await {
         Ok(response) => {
+            message.span.answered(response.status.as_u16());
             let answered = read(&response);
             world.judge(answered.replace, response.connection);
             answered

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use carillon_dispatch::{ChunkFacts, Message, Misconfigured, Provider, Quota, Verdict};
 use carillon_egress::{AllowHosts, Http2Pool, HttpClient, HttpConfig, PoolError, Request, Trust};
 use carillon_runtime::Scope;
@@ -54,10 +53,15 @@ impl Fcm {
         Arc::clone(&self.pool)
     }
 
-    async fn ask(&self, credential: &Credential, token: &Token, body: Bytes, deadline: Instant) -> Answered {
+    async fn ask(&self, credential: &Credential, token: &Token, message: Message<'_>, deadline: Instant) -> Answered {
+        let Message { body, span, .. } = message;
+        span.asks(self.pool.origin().host(), self.pool.origin().port());
         let request = Request::post(&credential.path, &token.headers, body);
         match self.pool.request_by(request, deadline).await {
-            Ok(response) => read(&response),
+            Ok(response) => {
+                span.answered(response.status.as_u16());
+                read(&response)
+            }
             Err(error) => unanswered(&error),
         }
     }
@@ -84,7 +88,7 @@ impl Provider for Fcm {
             Ok(token) => token,
             Err(verdict) => return verdict,
         };
-        let answered = self.ask(credential, &token, message.body.clone(), deadline).await;
+        let answered = self.ask(credential, &token, message.clone(), deadline).await;
         if !answered.unauthenticated {
             return answered.verdict;
         }
@@ -92,7 +96,7 @@ impl Provider for Fcm {
             Ok(token) => token,
             Err(verdict) => return verdict,
         };
-        let answered = self.ask(credential, &token, message.body, deadline).await;
+        let answered = self.ask(credential, &token, message, deadline).await;
         if answered.unauthenticated { refused_token() } else { answered.verdict }
     }
 

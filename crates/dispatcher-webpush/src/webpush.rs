@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use carillon_dispatch::{ChunkFacts, Message, Misconfigured, Provider, TokenFate, Verdict};
+use carillon_dispatch::{CallSpan, ChunkFacts, Message, Misconfigured, Provider, TokenFate, Verdict};
 use carillon_domain::delivery_status::Reason;
 use carillon_egress::{Request, Trust, TrustError};
 use carillon_runtime::Clock;
@@ -55,18 +55,23 @@ impl Webpush {
         Arc::clone(&self.roads)
     }
 
-    async fn ask(&self, prepared: &Prepared, to: &Endpoint, ttl: u64, body: Bytes) -> Answered {
+    async fn ask(&self, prepared: &Prepared, to: &Endpoint, ttl: u64, body: Bytes, span: &CallSpan) -> Answered {
         let now = self.clock.now().as_second();
         let Some(authorization) = prepared.credential.signer.authorization(&to.origin, now) else {
             return Answered::Verdict(Verdict::Unavailable { retry_after: None });
         };
         let replace = [(AUTHORIZATION, authorization), (TTL, HeaderValue::from(ttl))];
         let request = Request { replace: &replace, ..Request::post(&to.path, &prepared.headers, body) };
-        match self.roads.request(to, request).await {
-            Ok(response) if response.status.is_success() => Answered::Verdict(accepted(&response.headers)),
-            Ok(response) => refusal(response.status, &response.headers, &response.body),
-            Err(error) => unanswered(&error),
+        span.asks(to.origin.host(), to.origin.port());
+        let response = match self.roads.request(to, request).await {
+            Ok(response) => response,
+            Err(error) => return unanswered(&error),
+        };
+        span.answered(response.status.as_u16());
+        if response.status.is_success() {
+            return Answered::Verdict(accepted(&response.headers));
         }
+        refusal(response.status, &response.headers, &response.body)
     }
 }
 
@@ -96,7 +101,7 @@ impl Provider for Webpush {
         };
         let ttl = if prepared.now_or_never { 0 } else { message.time_left.as_secs().min(LONGEST_TTL) };
         let credential = &prepared.credential;
-        match self.ask(prepared, &to, ttl, body).await {
+        match self.ask(prepared, &to, ttl, body, &message.span).await {
             Answered::Verdict(verdict) => {
                 if let Verdict::Sent { .. } = verdict {
                     credential.fits();

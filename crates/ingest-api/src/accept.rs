@@ -117,7 +117,7 @@ impl Acceptor {
         let kib = u32::try_from(item.body.len() / 1024 + 1).map_err(|_| Answer::Busy)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(kib).map_err(|_| Answer::Busy)?;
         let (answer, receiver) = oneshot::channel();
-        let trace = carillon_telemetry::inject();
+        let trace = carillon_telemetry::RemoteContext::current();
         self.jobs.try_send(Job { item, answer, trace, _key: key, _room: room }).map_err(|_| Answer::Busy)?;
         Ok(receiver)
     }

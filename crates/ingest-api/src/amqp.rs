@@ -45,7 +45,7 @@ struct Intake {
 
 impl Handler<Raw> for Intake {
     fn handle(&self, Raw(body): Raw, delivery: &Delivery) -> impl Future<Output = Result<Effects, Fault>> + Send {
-        let span = tracing::info_span!("amqp.intake", caller.kind = tracing::field::Empty);
+        let span = tracing::info_span!("amqp.intake", otel.kind = "consumer", caller.kind = tracing::field::Empty);
         carillon_telemetry::extract(&delivery.headers).continue_in(&span);
         let working = async move {
             // What comes now is another process's: it is given back when the connection closes.

@@ -5,12 +5,15 @@ use crate::audience::paged;
 use crate::handler::{Run, ids_of, prepare, wake_up};
 use crate::message::messages;
 use crate::plan::plan;
+use crate::trace::Trace;
 use carillon_broker::Effects;
+use carillon_domain::ids::NotificationId;
 use carillon_domain::platform::{Lane, Platform};
 use carillon_store::Error;
 use carillon_wire::events::NotificationsAccepted;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
+use tracing::{Instrument as _, Span};
 
 /// How long one campaign is walked before the next has its turn.
 const TURN: Duration = Duration::from_secs(1);
@@ -18,21 +21,32 @@ const TURN: Duration = Duration::from_secs(1);
 /// Walks the named campaigns for a turn each. What is not finished is woken again, behind everybody else in the queue.
 pub(crate) async fn walk(segmenter: &Segmenter, event: &NotificationsAccepted) -> Result<Effects, Error> {
     let mut effects = Vec::new();
+    let alone = event.notifications.len() == 1;
     for (id, accepted) in ids_of(event).into_iter().zip(&event.notifications) {
         let single = NotificationsAccepted { notifications: vec![accepted.clone()] };
-        let turn = Instant::now();
-        loop {
-            match page(segmenter, id, &single, &mut effects).await? {
-                Walked::Done => break,
-                Walked::More if turn.elapsed() < TURN => {}
-                Walked::More => {
-                    effects.push(wake_up(Lane::Bulk, single.notifications));
-                    break;
-                }
+        let span = Trace::of(accepted, alone).map_or_else(Span::none, Trace::into_span);
+        turn(segmenter, id, single, &mut effects).instrument(span).await?;
+    }
+    Ok(effects)
+}
+
+async fn turn(
+    segmenter: &Segmenter,
+    id: NotificationId,
+    single: NotificationsAccepted,
+    effects: &mut Effects,
+) -> Result<(), Error> {
+    let began = Instant::now();
+    loop {
+        match page(segmenter, id, &single, effects).await? {
+            Walked::Done => return Ok(()),
+            Walked::More if began.elapsed() < TURN => {}
+            Walked::More => {
+                effects.push(wake_up(Lane::Bulk, single.notifications));
+                return Ok(());
             }
         }
     }
-    Ok(effects)
 }
 
 enum Walked {
@@ -43,7 +57,7 @@ enum Walked {
 /// Commits the next page of a campaign.
 async fn page(
     segmenter: &Segmenter,
-    id: carillon_domain::ids::NotificationId,
+    id: NotificationId,
     event: &NotificationsAccepted,
     effects: &mut Effects,
 ) -> Result<Walked, Error> {

@@ -3,6 +3,7 @@
 use crate::audience::{by_run, listed, selectors};
 use crate::message::{Member, RunText, chunk, messages};
 use crate::plan::{Plan, RunFacts, plan};
+use crate::trace::{self, Trace};
 use crate::{Segmenter, campaign};
 use carillon_broker::{Delivery, Effects, Fault, Handler, Outgoing};
 use carillon_domain::ids::{AppKey, ChunkId, NotificationId, RunId, TenantKey};
@@ -10,6 +11,7 @@ use carillon_domain::limits;
 use carillon_domain::notification::Notification;
 use carillon_domain::platform::{Lane, Platform};
 use carillon_store::{Error, Expansion, NewChunk, Page, RunRow};
+use carillon_telemetry::names::field;
 use carillon_wire::events::{AdvanceGrant, NotificationsAccepted, SealedCredential};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
@@ -34,7 +36,13 @@ impl Wake {
 
 impl Handler<NotificationsAccepted> for Wake {
     async fn handle(&self, event: NotificationsAccepted, delivery: &Delivery) -> Result<Effects, Fault> {
-        let span = tracing::info_span!("segment", lane = self.lane.as_str(), notifications = event.notifications.len());
+        let span = tracing::info_span!(
+            parent: None,
+            "segment",
+            otel.kind = "consumer",
+            { field::LANE } = self.lane.as_str(),
+            notifications = event.notifications.len(),
+        );
         carillon_telemetry::extract(&delivery.headers).continue_in(&span);
         let work = async {
             match self.lane {
@@ -53,6 +61,8 @@ pub(crate) struct Run {
     pub id: RunId,
     pub started_at: Timestamp,
     pub expires_at: Timestamp,
+    /// Where the trace of a transactional notification goes on; empty if it is not recorded.
+    pub traceparent: String,
 }
 
 impl Run {
@@ -70,7 +80,7 @@ impl Run {
             let id = if row.scheduled_at.is_some() { RunId(Uuid::now_v7()) } else { row.notification_id.as_run() };
             (id, now, now + SignedDuration::from_secs(i64::from(notification.ttl().0)))
         });
-        Some(Self { row, notification, id, started_at, expires_at })
+        Some(Self { row, notification, id, started_at, expires_at, traceparent: String::new() })
     }
 }
 
@@ -83,11 +93,15 @@ pub(crate) struct Prepared {
 impl Segmenter {
     /// Expands a group of small runs in one transaction.
     async fn expand_group(&self, event: &NotificationsAccepted) -> Result<Effects, Error> {
+        let traces = Trace::of_all(&event.notifications);
         let credentials = self.credentials_for(event).await?;
         let ids: Vec<NotificationId> = ids_of(event);
         let (expansion, rows) = self.store.expand(&ids).await?;
         let now = expansion.now();
-        let runs: Vec<Run> = rows.into_iter().filter_map(|row| Run::read(row, now)).collect();
+        let mut runs: Vec<Run> = rows.into_iter().filter_map(|row| Run::read(row, now)).collect();
+        for run in &mut runs {
+            run.traceparent = trace::traceparent(&traces, run.row.notification_id);
+        }
         if runs.is_empty() {
             return Ok(Vec::new());
         }
@@ -172,6 +186,7 @@ pub(crate) fn prepare(
         expires_at: run.expires_at,
         credentials,
         link: 0,
+        traceparent: &run.traceparent,
     };
     let (mut chunks, mut out) = (Vec::new(), Vec::new());
     for (i, planned) in plan.chunks.into_iter().enumerate() {
@@ -225,7 +240,7 @@ fn fresh_lease() -> i64 {
     (Uuid::new_v4().as_u128() as u64 >> 1) as i64
 }
 
-/// A wake-up to publish.
+/// A wake-up to publish, as part of the current trace.
 pub(crate) fn wake_up(lane: Lane, notifications: Vec<carillon_wire::events::AcceptedNotification>) -> Outgoing {
     let message = Outgoing::to(carillon_wire::topology::runs(lane), &NotificationsAccepted { notifications });
     carillon_telemetry::inject().into_iter().fold(message, |m, (name, value)| m.with_header(name, value))

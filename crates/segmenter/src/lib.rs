@@ -12,6 +12,7 @@ mod handler;
 mod message;
 mod plan;
 mod scan;
+mod trace;
 
 pub use config::Config;
 

@@ -8,6 +8,7 @@ use carillon_domain::notification::{Notification, Priority};
 use carillon_domain::platform::{Lane, Platform};
 use carillon_payload::{Facts, Splice, Template, Variants};
 use carillon_store::Recipient;
+use carillon_telemetry::RemoteContext;
 use carillon_wire::events::{
     AdvanceGrant, Delivery, DispatchChunk, DispatchChunks, SealedCredential, Splice as WireSplice, Target, Variant,
     splice::What,
@@ -26,6 +27,8 @@ pub(crate) struct RunText<'a> {
     pub expires_at: Timestamp,
     pub credentials: &'a [(Platform, SealedCredential)],
     pub link: u16,
+    /// Where the notification's trace goes on; empty if it is not recorded, or need not be followed further.
+    pub traceparent: &'a str,
 }
 
 /// One position of a chunk's message.
@@ -79,6 +82,7 @@ pub(crate) fn chunk(
         variants: used.iter().filter_map(|v| templates[*v].as_ref()).map(variant).collect(),
         targets,
         link: u32::from(text.link),
+        traceparent: text.traceparent.to_owned(),
     }
 }
 
@@ -147,7 +151,7 @@ fn variant(template: &Template) -> Variant {
 
 /// Puts chunks into messages: small ones travel together, at most 64 recipients and 128 KiB a message, each platform by itself.
 pub(crate) fn messages(lane: Lane, chunks: Vec<(Platform, DispatchChunk)>, now: Timestamp) -> Vec<Outgoing> {
-    let headers = carillon_telemetry::inject();
+    let here = RemoteContext::current();
     let mut parcels: Vec<Parcel> = Vec::new();
     for (platform, chunk) in chunks {
         let (recipients, bytes) = (chunk.targets.len(), carillon_wire::chunk_len(&chunk));
@@ -161,7 +165,7 @@ pub(crate) fn messages(lane: Lane, chunks: Vec<(Platform, DispatchChunk)>, now: 
             None => parcels.push(Parcel { platform, recipients, bytes, chunks: vec![chunk] }),
         }
     }
-    parcels.into_iter().map(|parcel| parcel.seal(lane, now, &headers)).collect()
+    parcels.into_iter().map(|parcel| parcel.seal(lane, now, &here)).collect()
 }
 
 /// Chunks that travel in one message.
@@ -180,13 +184,27 @@ impl Parcel {
     }
 
     /// The message, under an id that the same work has whenever it is published.
-    fn seal(self, lane: Lane, now: Timestamp, headers: &[(String, String)]) -> Outgoing {
+    fn seal(self, lane: Lane, now: Timestamp, here: &RemoteContext) -> Outgoing {
+        let headers = self.trace(lane, here).headers();
         let id = self.chunks.first().map_or_else(String::new, |first| {
             let run = uuid::Uuid::from_slice(&first.run_id).unwrap_or_default();
             format!("{run}:{}:{}", first.chunk, first.copy)
         });
         let event = DispatchChunks { chunks: self.chunks, published_at_ms: now.as_millisecond() };
         let message = Outgoing::to(topology::chunks(self.platform, lane), &event).with_id(id);
-        headers.iter().fold(message, |m, (name, value)| m.with_header(name, value))
+        headers.into_iter().fold(message, |m, (name, value)| m.with_header(name, value))
+    }
+
+    /// The trace that the message's header names: a recorded one of its chunks'. Chunks of which none is recorded are not to
+    /// be seen in the trace of a notification that came in the same wake-up.
+    fn trace(&self, lane: Lane, here: &RemoteContext) -> RemoteContext {
+        let own = self.chunks.iter().map(|chunk| chunk.traceparent.as_str()).find(|text| !text.is_empty());
+        match own.map(RemoteContext::from_traceparent) {
+            // The same position, with what other tracing systems added.
+            Some(own) if own.is_at(here) => here.clone(),
+            Some(own) => own,
+            None if lane == Lane::Transactional && here.is_sampled() => RemoteContext::none(),
+            None => here.clone(),
+        }
     }
 }

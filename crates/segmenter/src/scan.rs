@@ -60,6 +60,7 @@ async fn look(segmenter: &Segmenter, broker: &Broker) -> Result<bool, Error> {
                 id: n.notification_id.0.as_bytes().to_vec(),
                 tenant_key: n.tenant_key.0,
                 app_key: n.app_key.0,
+                ..Default::default()
             })
             .collect();
         // A campaign takes a turn of its own; small ones are expanded together.
@@ -105,6 +106,7 @@ async fn again(segmenter: &Segmenter, platform: Platform, due: &DueChunk) -> Res
         expires_at: due.expires_at,
         credentials: &credentials,
         link: due.link as u16,
+        traceparent: "",
     };
     let members: Vec<Member<'_>> = due
         .targets

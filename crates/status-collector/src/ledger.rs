@@ -2,6 +2,7 @@
 
 use crate::claimers::Claimers;
 use crate::group::{Group, Waiting, work};
+use crate::trace;
 use carillon_domain::ids::{ChunkId, RunId};
 use carillon_runtime::Scope;
 use carillon_store::{Asked, ChunkReport, Continue, Error, Granted, Store};
@@ -212,6 +213,7 @@ impl LedgerRpc for Ledger {
         let request = request.into_inner();
         check_size(request.chunks.len())?;
         self.claimers.heard(&request.platform, &request.claimer, Instant::now());
+        let _traced = trace::commits(&request.chunks);
         let mut reports = Vec::with_capacity(request.chunks.len());
         for chunk in &request.chunks {
             let outcomes = chunk.outcomes.iter().map(outcome_from_wire).collect::<Option<Vec<_>>>();

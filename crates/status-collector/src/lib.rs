@@ -8,6 +8,7 @@ mod config;
 mod group;
 mod ledger;
 mod pump;
+mod trace;
 
 pub use config::Config;
 

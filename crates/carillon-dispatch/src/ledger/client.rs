@@ -147,6 +147,11 @@ impl Ledger {
         Ok((asked, response))
     }
 
+    /// Whose claimer this is.
+    pub(crate) fn platform(&self) -> Platform {
+        self.platform
+    }
+
     pub(crate) fn clock(&self) -> &LedgerClock {
         &self.clock
     }

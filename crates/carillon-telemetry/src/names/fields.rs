@@ -38,6 +38,14 @@ pub mod field {
     pub const MESSAGING_DESTINATION: &str = "messaging.destination.name";
     /// Id of the broker's message (OpenTelemetry, messaging).
     pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+    /// Method of an HTTP request (OpenTelemetry, HTTP).
+    pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+    /// Status code of an HTTP answer (OpenTelemetry, HTTP).
+    pub const HTTP_RESPONSE_STATUS: &str = "http.response.status_code";
+    /// Host of the server that was called (OpenTelemetry, server).
+    pub const SERVER_ADDRESS: &str = "server.address";
+    /// Port of the server that was called (OpenTelemetry, server).
+    pub const SERVER_PORT: &str = "server.port";
     /// Class of an error, a word from a closed enum (OpenTelemetry).
     pub const ERROR_TYPE: &str = "error.type";
 }

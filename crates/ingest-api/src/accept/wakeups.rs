@@ -6,6 +6,7 @@ use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::limits;
 use carillon_domain::platform::Lane;
 use carillon_runtime::CancellationToken;
+use carillon_telemetry::RemoteContext;
 use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
 use carillon_wire::topology;
 use futures::StreamExt;
@@ -24,8 +25,8 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(3),
 ];
 
-/// A committed notification that is due now, with its caller's trace.
-pub(super) type News = (NotificationId, TenantKey, AppKey, Lane, Vec<(String, String)>);
+/// A committed notification that is due now, with its request's position in its trace.
+pub(super) type News = (NotificationId, TenantKey, AppKey, Lane, RemoteContext);
 
 /// Hands wake-ups to the publisher without waiting.
 pub(super) struct Wakeups(mpsc::Sender<Outgoing>);
@@ -56,23 +57,32 @@ fn messages(news: Vec<News>) -> Vec<Outgoing> {
     messages
 }
 
-/// A group of many callers belongs to many traces; a message has room for one, the first that there is.
+/// A group of many callers belongs to many traces: each notification carries its own, if it is recorded. The header names
+/// one: the first that is recorded, else the first that there is, so that who goes on does not record either.
 fn message(lane: Lane, group: &[&News]) -> Option<Outgoing> {
     let notifications = group
         .iter()
-        .map(|(id, tenant, app, ..)| AcceptedNotification {
+        .map(|(id, tenant, app, _, trace)| AcceptedNotification {
             id: id.0.as_bytes().to_vec(),
             tenant_key: tenant.0,
             app_key: app.0,
+            traceparent: trace.traceparent(),
         })
         .collect();
     let event = NotificationsAccepted { notifications };
     let id = group.first()?.0.0.to_string();
     let mut message = Outgoing::to(topology::runs(lane), &event).with_id(id);
-    for (name, value) in group.iter().map(|one| &one.4).find(|trace| !trace.is_empty()).into_iter().flatten() {
-        message = message.with_header(name.as_str(), value.as_str());
+    for (name, value) in named_trace(group).headers() {
+        message = message.with_header(name, value);
     }
     Some(message)
+}
+
+/// The trace that a message's header names.
+fn named_trace(group: &[&News]) -> RemoteContext {
+    let traces = || group.iter().map(|one| &one.4);
+    let named = traces().find(|trace| trace.is_sampled()).or_else(|| traces().find(|trace| trace.is_present()));
+    named.cloned().unwrap_or_else(RemoteContext::none)
 }
 
 /// Publishes until the last sender is gone and everything is confirmed or given up.
@@ -113,15 +123,37 @@ mod tests {
     use carillon_broker::Event;
     use uuid::Uuid;
 
-    fn news(n: u128, lane: Lane, trace: &[(&str, &str)]) -> News {
-        let trace = trace.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn news(n: u128, lane: Lane, traceparent: &str) -> News {
+        let trace = RemoteContext::from_traceparent(traceparent);
         (NotificationId(Uuid::from_u128(n)), TenantKey(1), AppKey(2), lane, trace)
     }
 
     #[test]
+    fn notifications_of_many_callers_keep_their_own_traces_in_one_message() {
+        let (declined, other) = (SAMPLED.replace("-01", "-00"), SAMPLED.replace("4bf9", "5bf9"));
+        let all = ["", &declined, &other, SAMPLED].into_iter().zip(0..);
+        let all: Vec<News> = all.map(|(trace, n)| news(n, Lane::Transactional, trace)).collect();
+        assert_eq!(named_trace(&all.iter().collect::<Vec<_>>()).traceparent(), other);
+        let message = messages(all).remove(0);
+        let carried = NotificationsAccepted::decode(message.body()).unwrap().notifications;
+        let carried: Vec<&str> = carried.iter().map(|one| one.traceparent.as_str()).collect();
+        assert_eq!(carried, ["", "", &other, SAMPLED]);
+    }
+
+    #[test]
+    fn that_no_trace_is_recorded_is_said_once() {
+        let declined = SAMPLED.replace("-01", "-00");
+        let (without, with) = (news(1, Lane::Bulk, ""), news(2, Lane::Bulk, &declined));
+        assert_eq!(named_trace(&[&without, &with]).headers(), [("traceparent".to_owned(), declined)]);
+        assert_eq!(named_trace(&[&without]).headers(), []);
+    }
+
+    #[test]
     fn a_group_becomes_one_message_per_lane_and_64_notifications() {
-        let mut all: Vec<News> = (0..100).map(|n| news(n, Lane::Transactional, &[])).collect();
-        all.push(news(1000, Lane::Bulk, &[]));
+        let mut all: Vec<News> = (0..100).map(|n| news(n, Lane::Transactional, "")).collect();
+        all.push(news(1000, Lane::Bulk, ""));
         let sizes: Vec<usize> = messages(all)
             .iter()
             .map(|m| NotificationsAccepted::decode(m.body()).unwrap().notifications.len())
@@ -131,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_wake_up_is_named_by_its_first_notification_so_that_a_copy_is_known() {
-        let message = messages(vec![news(7, Lane::Bulk, &[])]).remove(0);
+        let message = messages(vec![news(7, Lane::Bulk, "")]).remove(0);
         assert_eq!(message.id(), Uuid::from_u128(7).to_string());
     }
 }

@@ -8,7 +8,7 @@ use carillon_domain::ids::NotificationId;
 use carillon_domain::notification::State;
 use carillon_store::{NewNotification, Store};
 use carillon_telemetry::metrics::{self, Counter};
-use carillon_telemetry::names;
+use carillon_telemetry::{RemoteContext, names};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Most notifications of one commit.
@@ -18,8 +18,8 @@ const GROUP: usize = 1_000;
 pub(super) struct Job {
     pub(super) item: NewNotification,
     pub(super) answer: oneshot::Sender<Answer>,
-    /// The caller's position in its trace, as headers.
-    pub(super) trace: Vec<(String, String)>,
+    /// The request's position in its trace.
+    pub(super) trace: RemoteContext,
     pub(super) _key: Option<InFlight>,
     pub(super) _room: OwnedSemaphorePermit,
 }

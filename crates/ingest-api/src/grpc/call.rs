@@ -86,8 +86,13 @@ fn idempotency_key(metadata: &MetadataMap) -> Result<Option<String>, Refusal> {
 }
 
 fn span(method: &'static str, id: &str, metadata: &MetadataMap) -> tracing::Span {
-    let span =
-        tracing::info_span!("grpc.call", rpc.method = method, request.id = id, caller.kind = tracing::field::Empty);
+    let span = tracing::info_span!(
+        "grpc.call",
+        otel.kind = "server",
+        rpc.method = method,
+        request.id = id,
+        caller.kind = tracing::field::Empty
+    );
     let trace = ["traceparent", "tracestate"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), metadata.get(name)?.to_str().ok()?.to_owned())));

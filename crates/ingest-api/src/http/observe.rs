@@ -70,6 +70,7 @@ fn method_label(method: &Method) -> &'static str {
 pub(super) fn span(method: &Method, route: &str, id: &RequestId, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(
         "http.request",
+        otel.kind = "server",
         http.request.method = method_label(method),
         http.route = route,
         request.id = id.0,
