@@ -1,8 +1,10 @@
 //! `carillon dev`: everything on one machine, from nothing, as child processes.
 
+mod children;
 mod environment;
 mod fleet;
 mod hello;
+mod keys;
 mod layout;
 mod manifest;
 pub(crate) mod onboard;

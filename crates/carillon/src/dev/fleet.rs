@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use super::children::{end_left_overs, note, tail};
 use super::layout::Layout;
 use crate::http::Http;
 use crate::waiting::until;
@@ -34,11 +34,6 @@ pub(crate) const SERVICES: [&str; 7] = [
 const READY: Duration = Duration::from_secs(60);
 /// From SIGTERM to SIGKILL: the services' own grace and a bit.
 const GRACE: Duration = Duration::from_secs(25);
-/// Lines of a log that are shown when its process is in trouble.
-const TAIL_LINES: usize = 25;
-/// Bytes from the end of a log that are looked at for them.
-const TAIL_BYTES: u64 = 16 << 10;
-
 /// One process of a service.
 #[derive(Debug, Clone)]
 pub(crate) struct Replica {
@@ -110,7 +105,7 @@ impl Fleet {
         let log = layout.log(name, 1);
         let log_file = File::create(&log).with_context(|| format!("{}", log.display()))?;
         let pid = self.spawn(Command::new(&binary).args(arguments), name, 1, &log, log_file)?;
-        self.note(pid, &binary);
+        note(&self.register, pid, &binary);
         self.plain.push((name, pid));
         Ok(pid)
     }
@@ -146,7 +141,7 @@ impl Fleet {
         let mut command = Command::new(&replica.binary);
         command.envs(&replica.environment);
         let pid = self.spawn(&mut command, replica.service, replica.index, &replica.log, log)?;
-        self.note(pid, &replica.binary);
+        note(&self.register, pid, &replica.binary);
         Ok(pid)
     }
 
@@ -159,13 +154,6 @@ impl Fleet {
         self.shared.alive().insert(pid);
         tokio::spawn(watch_child(child, pid, format!("{name} {index}"), log.to_path_buf(), Arc::clone(&self.shared)));
         Ok(pid)
-    }
-
-    fn note(&self, pid: u32, binary: &Path) {
-        use std::io::Write as _;
-        let file = File::options().create(true).append(true).open(&self.register);
-        // Only a run after a crash reads it.
-        let _ = file.and_then(|mut file| writeln!(file, "{pid} {}", binary.display()));
     }
 
     /// Every replica.
@@ -304,47 +292,6 @@ async fn watch_child(mut child: Child, pid: u32, name: String, log: PathBuf, sha
     });
 }
 
-/// The last lines of a log, with its name above.
-fn tail(log: &Path) -> String {
-    let read = || -> std::io::Result<String> {
-        let mut file = File::open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let text = read().unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    let last = lines.iter().skip(lines.len().saturating_sub(TAIL_LINES));
-    let shown: Vec<String> = last.map(|line| format!("  | {line}")).collect();
-    format!("the end of {}:\n{}", log.display(), shown.join("\n"))
-}
-
-/// A run that was killed leaves its children. They are known by number and binary, so nobody else's process is meant.
-fn end_left_overs(register: &Path) -> Result<()> {
-    let Ok(text) = std::fs::read_to_string(register) else { return Ok(()) };
-    let ours = |line: &str| -> Option<Pid> {
-        let (pid, binary) = line.split_once(' ')?;
-        let runs = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-        let same = runs.to_str()?.trim_end_matches(" (deleted)") == binary;
-        Pid::from_raw(pid.parse().ok()?).filter(|_| same)
-    };
-    let left: Vec<Pid> = text.lines().filter_map(ours).collect();
-    for pid in &left {
-        eprintln!("carillon: ending process {} of a run that was killed", pid.as_raw_nonzero());
-        let _ = kill_process(*pid, Signal::KILL);
-    }
-    let _ = std::fs::remove_file(register);
-    for _ in 0..50 {
-        if text.lines().filter_map(ours).next().is_none() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    bail!("a process of an earlier run does not end")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,20 +328,6 @@ mod tests {
         fleet.stop().await;
         assert!(fleet.check().is_ok());
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
-        std::fs::remove_dir_all(&layout.run).unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_a_killed_run_left_is_ended_by_the_next_one() {
-        let layout = layout();
-        let mut left = std::process::Command::new("/bin/sleep").arg("600").spawn().unwrap();
-        let exe = std::fs::read_link(format!("/proc/{}/exe", left.id())).unwrap();
-        let register = layout.run.join("children");
-        std::fs::write(&register, format!("{} {}\n1 /bin/nobody\n", left.id(), exe.display())).unwrap();
-        let reaped = std::thread::spawn(move || left.wait().unwrap());
-        Fleet::new(&layout).unwrap();
-        assert!(!reaped.join().unwrap().success());
-        assert!(!register.exists());
         std::fs::remove_dir_all(&layout.run).unwrap();
     }
 }

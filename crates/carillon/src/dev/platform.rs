@@ -5,11 +5,10 @@ use std::fs::File;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use carillon_vault::{ApiKey, ApiKeyKind};
-use serde::{Deserialize, Serialize};
 
 use super::environment::Operator;
 use super::fleet::{Fleet, Replica, SERVICES};
+use super::keys::Keys;
 use super::layout::Layout;
 use super::manifest::{Manifest, Published, SimUrls};
 use super::onboard::Tenant;
@@ -17,8 +16,8 @@ use super::ports::Ports;
 use super::simulators;
 use super::stack::Stack;
 use crate::http::Http;
+use crate::settings;
 use crate::sim::Sim;
-use crate::{random, settings};
 
 /// What kind of run it is.
 pub(crate) struct Options {
@@ -28,14 +27,6 @@ pub(crate) struct Options {
     pub(crate) replicas: u8,
     /// Further settings for every service, below the operator's.
     pub(crate) extra: Vec<(String, String)>,
-}
-
-/// Secrets of an installation on this machine. Kept, since the database holds what they sealed.
-#[derive(Clone, Serialize, Deserialize)]
-struct Keys {
-    secrets: String,
-    operator: String,
-    internal: String,
 }
 
 /// Everything that runs.
@@ -303,42 +294,6 @@ impl Platform {
     }
 }
 
-impl Keys {
-    /// The operator's where set, else those of the last run, else new ones.
-    fn of(layout: &Layout, fresh: bool, operator: &Operator) -> Result<Self> {
-        let path = layout.stack.join("keys.json");
-        let kept = if fresh { None } else { std::fs::read(&path).ok() };
-        let mut keys = match kept.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok()) {
-            Some(keys) => keys,
-            None => Self::mint()?,
-        };
-        write_private(&path, &serde_json::to_vec(&keys)?)?;
-        for (name, key) in [
-            ("CARILLON_SECRETS__KEY", &mut keys.secrets),
-            ("CARILLON_OPERATOR__KEY", &mut keys.operator),
-            ("CARILLON_INTERNAL__TOKEN", &mut keys.internal),
-        ] {
-            if let Some(theirs) = operator.get(name) {
-                theirs.clone_into(key);
-            }
-        }
-        Ok(keys)
-    }
-
-    fn mint() -> Result<Self> {
-        let operator = ApiKey::mint(ApiKeyKind::Operator)?.expose().to_owned();
-        Ok(Self { secrets: random::master_key()?, operator, internal: random::token()? })
-    }
-}
-
-fn write_private(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let _ = std::fs::remove_file(path);
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes).with_context(|| format!("{}", path.display()))
-}
-
 fn setting(name: &str, value: &str) -> (String, String) {
     (format!("CARILLON_{name}"), value.to_owned())
 }
@@ -363,20 +318,5 @@ mod tests {
         assert_eq!(authority("https://localhost:4711/token"), "localhost:4711");
         assert_eq!(authority("localhost:1"), "localhost:1");
         assert_eq!(url_of("0.0.0.0:8080"), "http://127.0.0.1:8080");
-    }
-
-    #[test]
-    fn keys_are_kept_from_run_to_run_and_the_operators_win() {
-        let stack = std::env::temp_dir().join(format!("carillon-keys-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&stack).unwrap();
-        let layout =
-            Layout { run: stack.clone(), stack: stack.clone(), stack_script: stack.clone(), binaries: stack.clone() };
-        let nobody = Operator::default();
-        let first = Keys::of(&layout, false, &nobody).unwrap();
-        assert_eq!(Keys::of(&layout, false, &nobody).unwrap().secrets, first.secrets);
-        assert_ne!(Keys::of(&layout, true, &nobody).unwrap().secrets, first.secrets);
-        let theirs = [("CARILLON_OPERATOR__KEY".to_owned(), "cak_theirs".to_owned())];
-        assert_eq!(Keys::of(&layout, false, &Operator::from_pairs(theirs)).unwrap().operator, "cak_theirs");
-        std::fs::remove_dir_all(&stack).unwrap();
     }
 }
