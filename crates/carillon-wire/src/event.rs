@@ -9,7 +9,7 @@ use carillon_domain::notification::Notification;
 use prost::Message;
 
 macro_rules! event {
-    ($type:ty, $name:literal) => {
+    ($type:ty, $name:literal, $ids:expr) => {
         impl Event for $type {
             const NAME: &'static str = $name;
 
@@ -18,14 +18,26 @@ macro_rules! event {
             }
 
             fn decode(body: &[u8]) -> Result<Self, DecodeError> {
-                Message::decode(body).map_err(DecodeError::new)
+                let event: Self = Message::decode(body).map_err(DecodeError::new)?;
+                let ids: fn(&Self) -> bool = $ids;
+                if ids(&event) { Ok(event) } else { Err(DecodeError::new("an id in it is none")) }
             }
         }
     };
 }
 
-event!(NotificationsAccepted, "carillon.events.v1.NotificationsAccepted");
-event!(DispatchChunks, "carillon.events.v1.DispatchChunks");
+// Bytes of something else often read as protobuf, with nonsense in them: what names nothing is parked, not passed over.
+event!(NotificationsAccepted, "carillon.events.v1.NotificationsAccepted", |event| {
+    event.notifications.iter().all(|one| is_id(&one.id))
+});
+event!(DispatchChunks, "carillon.events.v1.DispatchChunks", |event| {
+    event.chunks.iter().all(|one| is_id(&one.run_id) && is_id(&one.notification_id))
+});
+
+/// A UUID.
+fn is_id(bytes: &[u8]) -> bool {
+    bytes.len() == 16
+}
 
 /// How many bytes a chunk takes in a message.
 pub fn chunk_len(chunk: &DispatchChunk) -> usize {
@@ -71,6 +83,7 @@ pub fn decode_body(bytes: &[u8]) -> Result<Notification, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::AcceptedNotification;
     use carillon_domain::audience::{Audience, Deliver};
     use carillon_domain::cascade::{CascadeLink, Sms, Unless};
     use carillon_domain::content::{Button, Content, InterruptionLevel, Localized, Open, OpenAs, Overrides};
@@ -149,5 +162,21 @@ mod tests {
     fn bytes_that_are_no_body_are_an_error() {
         assert!(decode_body(&[0xff, 0xff]).is_err());
         assert!(decode_body(&[]).is_err());
+    }
+
+    #[test]
+    fn an_event_whose_ids_are_none_does_not_decode() {
+        let accepted = |id: &[u8]| {
+            let one = AcceptedNotification { id: id.to_vec(), ..Default::default() };
+            Event::encode(&NotificationsAccepted { notifications: vec![one] })
+        };
+        assert!(<NotificationsAccepted as Event>::decode(&accepted(&[7; 16])).is_ok());
+        assert!(<NotificationsAccepted as Event>::decode(&accepted(&[7; 5])).is_err());
+        let chunk = |run_id: &[u8]| {
+            let one = DispatchChunk { run_id: run_id.to_vec(), notification_id: vec![7; 16], ..Default::default() };
+            Event::encode(&DispatchChunks { chunks: vec![one], published_at_ms: 0 })
+        };
+        assert!(<DispatchChunks as Event>::decode(&chunk(&[7; 16])).is_ok());
+        assert!(<DispatchChunks as Event>::decode(&chunk(&[])).is_err());
     }
 }
