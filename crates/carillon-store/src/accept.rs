@@ -64,6 +64,7 @@ const INSERT: &str = "
            coalesce(scheduled_at, now() + CASE lane WHEN 1 THEN interval '5 seconds' ELSE interval '60 seconds' END)
     FROM item
     WHERE key IS NULL OR id IN (SELECT notification_id FROM keyed)
+    ON CONFLICT (notification_id) DO NOTHING
     RETURNING notification_id";
 
 const EARLIER: &str = "
@@ -103,7 +104,8 @@ impl Store {
         let mut answers = vec![Accepted::Conflict; items.len()];
         let mut repeated = Vec::new();
         for (i, item) in items.iter().enumerate() {
-            if inserted.contains(&item.notification_id.0) {
+            // Without a key a row can only be there because an earlier try of this very group was committed after all.
+            if inserted.contains(&item.notification_id.0) || item.idempotency.is_none() {
                 answers[i] = Accepted::New { state: columns.state(i) };
             } else {
                 repeated.push(i);
@@ -136,6 +138,12 @@ async fn answer_repeated(
                 && row.get::<_, &[u8]>(2) == fingerprint
         });
         if let Some(row) = same {
+            if row.get::<_, Uuid>(3) == items[*i].notification_id.0 {
+                // Our own earlier try was committed after all.
+                let state = State::from_number(row.get(4)).unwrap_or(State::Sending);
+                answers[*i] = Accepted::New { state };
+                continue;
+            }
             answers[*i] = Accepted::Replayed {
                 notification_id: NotificationId(row.get(3)),
                 state: State::from_number(row.get(4)).unwrap_or(State::Sending),

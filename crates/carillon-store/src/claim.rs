@@ -7,6 +7,7 @@ use carillon_domain::notification::State;
 use carillon_domain::platform::Platform;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
+use std::collections::HashMap;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -36,6 +37,11 @@ pub struct Asked {
     /// The lease that was granted in advance to the copy the caller holds: the caller's to exchange, if no other copy of the message
     /// can be at work on it.
     pub advance_lease: Option<i64>,
+}
+
+/// A lease that nobody held before: 63 random bits, so that it fits the column and is never 0.
+pub fn fresh_lease() -> i64 {
+    ((Uuid::new_v4().as_u128() as u64 >> 1) as i64).max(1)
 }
 
 /// A chunk row as claims and reports see it.
@@ -76,18 +82,24 @@ impl ChunkRow {
         u32::try_from((at.as_millisecond() - self.run_started_at.as_millisecond() + 999) / 1000).unwrap_or(0)
     }
 
+    /// Whole seconds since the run's start.
+    fn elapsed(&self) -> u32 {
+        u32::try_from((self.now.as_millisecond() - self.run_started_at.as_millisecond()) / 1000).unwrap_or(0)
+    }
+
     /// When somebody must look at this row once nobody works on it: the least deferral, at most the expiry; never when all is closed.
     pub(crate) fn rest_due(&self) -> Option<Timestamp> {
         let next = self.positions.next_due()?;
         if next == SET_ASIDE {
             return Some(self.expires_at);
         }
-        let at = Timestamp::from_second(self.run_started_at.as_second() + i64::from(next)).unwrap_or(self.expires_at);
-        Some(at.min(self.expires_at).max(self.now))
+        // As `offset` counted: from the start's own fraction of a second, so that nothing is due before its time.
+        let at = Timestamp::from_millisecond(self.run_started_at.as_millisecond() + i64::from(next) * 1000);
+        Some(at.unwrap_or(self.expires_at).min(self.expires_at).max(self.now))
     }
 
     fn due_positions(&self) -> Vec<(usize, u8)> {
-        let now = self.offset(self.now);
+        let now = self.elapsed();
         let expired = self.expires_at <= self.now;
         self.positions.open_positions().filter(|(i, _)| expired || self.positions.not_before(*i) <= now).collect()
     }
@@ -158,12 +170,13 @@ impl Store {
         let transaction = connection.transaction().await?;
         let ids: Vec<ChunkId> = asked.iter().map(|a| a.chunk).collect();
         let mut rows = lock_chunks(&transaction, &ids).await?;
+        let places: HashMap<ChunkId, usize> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
         let mut answers = vec![None; ids.len()];
         let mut granted: Vec<(&ChunkRow, i64)> = Vec::new();
         let mut now = None;
         for row in &mut rows {
             now = Some(row.now);
-            let Some(i) = ids.iter().position(|id| *id == row.id) else { continue };
+            let Some(i) = places.get(&row.id).copied() else { continue };
             if asked[i].advance_lease.is_some_and(|lease| lease == row.lease) {
                 row.leased = false;
                 row.held = false;
@@ -278,6 +291,22 @@ mod tests {
         assert_eq!(grant(&mut r, false), Some(vec![(1, 0)]));
         r.now += jiff::SignedDuration::from_secs(60);
         assert_eq!(grant(&mut r, false), Some(vec![(0, 1), (1, 0)]));
+    }
+
+    #[test]
+    fn a_deferral_is_not_granted_a_fraction_of_a_second_early() {
+        let mut r = row(1);
+        r.run_started_at += jiff::SignedDuration::from_millis(900);
+        let not_before = r.run_started_at + jiff::SignedDuration::from_millis(9_600);
+        let offset = r.offset(not_before);
+        r.positions.defer(0, 1, offset);
+        r.now = r.run_started_at;
+        let due = r.rest_due().unwrap();
+        assert!(due >= not_before, "{due} is before {not_before}");
+        r.now = not_before - jiff::SignedDuration::from_millis(1);
+        assert_eq!(grant(&mut r, false), None);
+        r.now = due;
+        assert_eq!(grant(&mut r, false), Some(vec![(0, 1)]));
     }
 
     #[test]

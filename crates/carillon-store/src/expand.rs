@@ -50,7 +50,24 @@ pub struct RunRow {
     pub next_chunk: i32,
     /// The next person's number.
     pub next_person: i32,
+    /// Pages committed so far.
+    pub epoch: i32,
 }
+
+/// The persons of a page of a broad audience, whole.
+pub struct PersonsPage {
+    /// Their devices that are meant, in the order of (person, key).
+    pub devices: Vec<Recipient>,
+    /// The last person that was walked, whether meant or not; nothing when nobody was left.
+    pub cursor: Option<String>,
+    /// Nobody follows.
+    pub last: bool,
+}
+
+/// How many times more devices a page walks than it may bring, where only some platforms or systems are meant.
+const NARROWED: usize = 10;
+/// Above every person's key.
+const BEYOND_ALL: &str = "v";
 
 /// A transaction that walks audiences. Dropped without [`Expansion::commit`], it is rolled back with its connection.
 pub struct Expansion {
@@ -61,7 +78,7 @@ pub struct Expansion {
 const LOCK_RUNS: &str = "
     SELECT n.notification_id, n.tenant_key, t.tenant, n.app_key, a.icon_url, coalesce(a.default_locale, t.default_locale),
            t.push_enabled AND a.push_enabled, n.body, n.lane, n.created_at, n.scheduled_at, n.run_id, n.run_started_at, n.expires_at,
-           n.cursor_person, n.next_chunk, n.next_person
+           n.cursor_person, n.next_chunk, n.next_person, n.epoch
     FROM notifications n
     JOIN tenants t ON t.tenant_key = n.tenant_key
     JOIN apps a ON a.app_key = n.app_key
@@ -111,6 +128,7 @@ fn run_row(row: &Row) -> Result<RunRow> {
         cursor: row.get(14),
         next_chunk: row.get(15),
         next_person: row.get(16),
+        epoch: row.get(17),
     })
 }
 
@@ -163,8 +181,9 @@ impl Expansion {
         Ok(found)
     }
 
-    /// The next devices of an app after a person, in the order of (person, key): whole persons only, except that a person with more
-    /// than `limit` devices is cut off there. The flag says that nothing follows.
+    /// The devices of the next persons of an app after a person. About `limit` devices, but always whole persons, however many
+    /// devices one of them has. Where platforms or systems are given, more are walked and only theirs returned, so that one statement
+    /// is bounded however few they are.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
@@ -175,41 +194,72 @@ impl Expansion {
         platforms: &[Platform],
         os: &[Os],
         limit: usize,
-    ) -> Result<(Vec<Recipient>, bool)> {
+    ) -> Result<PersonsPage> {
+        const BOUNDS: &str = "
+            SELECT (SELECT d.person FROM devices d WHERE d.app_key = $1 AND d.person > $2 AND d.state IN (1, 2)
+                    ORDER BY d.person, d.device_key LIMIT 1),
+                   (SELECT d.person FROM devices d WHERE d.app_key = $1 AND d.person > $2 AND d.state IN (1, 2)
+                    ORDER BY d.person, d.device_key OFFSET $3 LIMIT 1)";
+        const LAST_WALKED: &str = "
+            SELECT d.person FROM devices d WHERE d.app_key = $1 AND d.person > $2 AND d.person < $3 AND d.state IN (1, 2)
+            ORDER BY d.person DESC LIMIT 1";
+        let after = after.unwrap_or("");
+        let narrowed = !platforms.is_empty() || !os.is_empty();
+        let walked = if narrowed { limit.saturating_mul(NARROWED) } else { limit } as i64;
+        let client = self.client()?;
+        let bounds = client.prepare_cached(BOUNDS).await?;
+        let bounds = client.query_one(&bounds, &[&app.0, &after, &walked]).await?;
+        let (first, beyond): (Option<String>, Option<String>) = (bounds.get(0), bounds.get(1));
+        let Some(first) = first else { return Ok(PersonsPage { devices: Vec::new(), cursor: None, last: true }) };
+        // The person of the first device beyond the page may have more there, so that person is the next page's; one who fills
+        // the page alone has it alone.
+        let end = match &beyond {
+            None => BEYOND_ALL.to_owned(),
+            Some(person) if *person == first => format!("{first}\u{1}"),
+            Some(person) => person.clone(),
+        };
+        let last_walked = client.prepare_cached(LAST_WALKED).await?;
+        let last_walked = client.query_opt(&last_walked, &[&app.0, &after, &end]).await?;
         let sql = format!(
             "SELECT {DEVICE_COLUMNS} FROM devices d
-             WHERE d.app_key = $1 AND d.person > $2 AND d.state IN (1, 2)
-               AND (cardinality($3::int2[]) = 0 OR d.platform = ANY($3)) AND (cardinality($4::int2[]) = 0 OR d.os = ANY($4))
-             ORDER BY d.person, d.device_key LIMIT $5"
+             WHERE d.app_key = $1 AND d.person > $2 AND d.person < $3 AND d.state IN (1, 2)
+               AND (cardinality($4::int2[]) = 0 OR d.platform = ANY($4)) AND (cardinality($5::int2[]) = 0 OR d.os = ANY($5))
+             ORDER BY d.person, d.device_key"
         );
-        let client = self.client()?;
         let statement = client.prepare_cached(&sql).await?;
         let platforms: Vec<i16> = platforms.iter().map(|p| p.number()).collect();
         let os: Vec<i16> = os.iter().map(|o| o.number()).collect();
-        let rows =
-            client.query(&statement, &[&app.0, &after.unwrap_or(""), &platforms, &os, &(limit as i64 + 1)]).await?;
-        let last = rows.len() <= limit;
-        let mut devices = rows.iter().map(|row| device_row(row, 0)).collect::<Result<Vec<_>>>()?;
-        if !last {
-            // The person of the first row beyond the page may have more devices there: that person is the next page's.
-            let beyond = devices.pop().map(|d| d.person);
-            let whole = devices.iter().take_while(|d| Some(&d.person) != beyond.as_ref()).count();
-            if whole > 0 {
-                devices.truncate(whole);
-            }
-        }
-        Ok((devices, last))
+        let rows = client.query(&statement, &[&app.0, &after, &end, &platforms, &os]).await?;
+        Ok(PersonsPage {
+            devices: rows.iter().map(|row| device_row(row, 0)).collect::<Result<Vec<_>>>()?,
+            cursor: Some(last_walked.map_or(first, |row| row.get(0))),
+            last: beyond.is_none(),
+        })
     }
 
-    /// Chunks of a lane that are published and not given back, by platform.
+    /// What of a lane is published and not given back, by platform: all chunks, and those of one tenant.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
-    pub async fn outstanding(&self, lane: Lane) -> Result<Vec<(Platform, i64)>> {
+    pub async fn outstanding(&self, lane: Lane, tenant: TenantKey) -> Result<Vec<(Platform, i64, i64)>> {
         let client = self.client()?;
         let statement = client.prepare_cached(crate::scan::OUTSTANDING).await?;
-        let rows = client.query(&statement, &[&lane.number()]).await?;
-        Ok(rows.iter().filter_map(|row| Some((Platform::from_number(row.get(0))?, row.get(1)))).collect())
+        let rows = client.query(&statement, &[&lane.number(), &tenant.0]).await?;
+        Ok(rows.iter().filter_map(|row| Some((Platform::from_number(row.get(0))?, row.get(1), row.get(2)))).collect())
+    }
+
+    /// Ends the transaction without a page, and keeps the connection.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is away; nothing was changed anyway.
+    pub async fn abandon(mut self) -> Result<()> {
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.batch_execute("ROLLBACK").await
+        {
+            drop(Object::take(connection));
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// Commits pages: chunk rows, cascade rows, what is suppressed, cursors and totals. Returns what is news.

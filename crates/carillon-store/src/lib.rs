@@ -13,6 +13,7 @@ mod credentials;
 mod devices;
 mod error;
 mod expand;
+mod finishing;
 mod history;
 mod keys;
 mod listen;

@@ -9,6 +9,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (2, "devices", include_str!("../migrations/0002_devices.sql")),
     (3, "notifications", include_str!("../migrations/0003_notifications.sql")),
     (4, "sms", include_str!("../migrations/0004_sms.sql")),
+    (5, "due_work", include_str!("../migrations/0005_due_work.sql")),
 ];
 
 /// Held while migrating, so that several processes may start at once.

@@ -9,7 +9,8 @@ use carillon_domain::receipt::{CascadeEffect, Event, Recorded};
 use carillon_domain::reference::Reference;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 /// What a caller says a device did.
@@ -50,19 +51,46 @@ const BY_REFERENCE: &str = "
     JOIN chunks c ON c.run_id = k.run_id AND c.chunk = k.chunk AND c.tenant_key = $5 AND length(c.device_keys) >= k.position * 8 + 8
     JOIN devices d ON d.device_key = ('x' || encode(substring(c.device_keys FROM k.position * 8 + 1 FOR 8), 'hex'))::bit(64)::bigint";
 
-/// By names: the device's row and the chunk that holds its key.
-const BY_NAME: &str = "
-    SELECT k.i, c.run_id, c.link, c.platform, d.device_key,
-           CASE WHEN c.person_numbers IS NOT NULL
-                THEN ('x' || encode(substring(c.person_numbers FROM p.at * 4 + 1 FOR 4), 'hex'))::bit(32)::int END,
-           d.device, d.app_key, c.notification_id, now()
+/// By names, what was reported before: the delivery's own row.
+const REPORTED_BY_NAME: &str = "
+    SELECT k.i, n.run_id, x.link, x.platform, d.device_key, NULL::int, d.device, d.app_key, n.notification_id, now(), d.person
     FROM unnest($1::int[], $2::uuid[], $3::text[]) AS k(i, notification_id, device)
     JOIN notifications n ON n.notification_id = k.notification_id AND n.tenant_key = $4
     JOIN devices d ON d.app_key = n.app_key AND d.device = k.device AND d.state <> 5
-    JOIN chunks c ON c.run_id = n.run_id AND c.platform = d.platform
-    CROSS JOIN LATERAL (
-        SELECT at FROM generate_series(0, length(c.device_keys) / 8 - 1) AS at
-        WHERE substring(c.device_keys FROM at * 8 + 1 FOR 8) = int8send(d.device_key) LIMIT 1) p";
+    JOIN deliveries x ON x.run_id = n.run_id AND x.subject = d.device_key AND x.bits <> 2
+    ORDER BY k.i, x.link";
+
+/// By names, what was not reported yet: it can only lie in a chunk that was published and has something open. A key is looked for as
+/// bytes; where it lies across two others', every place is compared.
+const OPEN_BY_NAME: &str = "
+    SELECT k.i, c.run_id, c.link, c.platform, d.device_key, NULL::int, d.device, d.app_key, c.notification_id, now(), d.person
+    FROM unnest($1::int[], $2::uuid[], $3::text[]) AS k(i, notification_id, device)
+    JOIN notifications n ON n.notification_id = k.notification_id AND n.tenant_key = $4
+    JOIN devices d ON d.app_key = n.app_key AND d.device = k.device AND d.state <> 5
+    JOIN chunks c ON c.run_id = n.run_id AND c.platform = d.platform AND c.copies > 0 AND c.due_at IS NOT NULL
+    CROSS JOIN LATERAL (SELECT position(int8send(d.device_key) IN c.device_keys) AS at OFFSET 0) found
+    WHERE found.at > 0
+      AND (found.at % 8 = 1 OR EXISTS (
+          SELECT 1 FROM generate_series(0, length(c.device_keys) / 8 - 1) AS place
+          WHERE substring(c.device_keys FROM place * 8 + 1 FOR 8) = int8send(d.device_key)))";
+
+/// Persons are numbered in the order of their keys, so a person's number in a run is found by halving.
+const PERSON_NUMBERS: &str = "
+    WITH RECURSIVE search AS (
+        SELECT k.i, k.run_id, k.person COLLATE \"C\" AS person, 0 AS low, n.next_person AS high
+        FROM unnest($1::int[], $2::uuid[], $3::text[]) AS k(i, run_id, person)
+        JOIN notifications n ON n.run_id = k.run_id
+        WHERE EXISTS (SELECT 1 FROM cascades c WHERE c.run_id = k.run_id AND c.link = 1 AND c.person_number = 0)
+        UNION ALL
+        SELECT s.i, s.run_id, s.person, CASE WHEN c.person < s.person THEN c.person_number + 1 ELSE s.low END,
+               CASE WHEN c.person < s.person THEN s.high ELSE c.person_number END
+        FROM search s
+        JOIN cascades c ON c.run_id = s.run_id AND c.link = 1 AND c.person_number = (s.low + s.high) / 2
+        WHERE s.low < s.high
+    )
+    SELECT s.i, s.low FROM search s
+    JOIN cascades c ON c.run_id = s.run_id AND c.link = 1 AND c.person_number = s.low AND c.person = s.person
+    WHERE s.low = s.high";
 
 struct Found {
     i: usize,
@@ -132,7 +160,7 @@ fn news_of(found: &Found, tenant: TenantKey, item: &ReceiptItem) -> News {
 }
 
 async fn find(transaction: &Transaction<'_>, tenant: TenantKey, items: &[ReceiptItem]) -> Result<Vec<Found>> {
-    let mut rows = Vec::new();
+    let mut found = Matches { items, found: BTreeMap::new() };
     let by_reference: Vec<(i32, Reference)> =
         items.iter().enumerate().filter_map(|(i, item)| Some((i as i32, item.reference?))).collect();
     if !by_reference.is_empty() {
@@ -140,41 +168,79 @@ async fn find(transaction: &Transaction<'_>, tenant: TenantKey, items: &[Receipt
         let (is, runs): (Vec<i32>, Vec<Uuid>) = by_reference.iter().map(|(i, r)| (*i, r.chunk.run.0)).unzip();
         let chunks: Vec<i32> = by_reference.iter().map(|(_, r)| r.chunk.number as i32).collect();
         let positions: Vec<i32> = by_reference.iter().map(|(_, r)| i32::from(r.position)).collect();
-        rows.extend(transaction.query(&statement, &[&is, &runs, &chunks, &positions, &tenant.0]).await?);
+        let rows = transaction.query(&statement, &[&is, &runs, &chunks, &positions, &tenant.0]).await?;
+        rows.iter().for_each(|row| found.take(row));
     }
-    let by_name: Vec<(i32, Uuid, &str)> = items
-        .iter()
-        .enumerate()
-        .filter(|(_, item)| item.reference.is_none())
-        .filter_map(|(i, item)| Some((i as i32, item.notification_id?.0, item.device.as_deref()?)))
-        .collect();
-    if !by_name.is_empty() {
-        let statement = transaction.prepare_cached(BY_NAME).await?;
+    let mut persons = Vec::new();
+    for statement in [REPORTED_BY_NAME, OPEN_BY_NAME] {
+        let by_name: Vec<(i32, Uuid, &str)> = items
+            .iter()
+            .enumerate()
+            .filter(|(i, item)| item.reference.is_none() && !found.found.contains_key(i))
+            .filter_map(|(i, item)| Some((i as i32, item.notification_id?.0, item.device.as_deref()?)))
+            .collect();
+        if by_name.is_empty() {
+            break;
+        }
+        let statement = transaction.prepare_cached(statement).await?;
         let is: Vec<i32> = by_name.iter().map(|n| n.0).collect();
         let ids: Vec<Uuid> = by_name.iter().map(|n| n.1).collect();
         let devices: Vec<&str> = by_name.iter().map(|n| n.2).collect();
-        rows.extend(transaction.query(&statement, &[&is, &ids, &devices, &tenant.0]).await?);
+        for row in &transaction.query(&statement, &[&is, &ids, &devices, &tenant.0]).await? {
+            found.take(row);
+            persons.push((row.get::<_, i32>(0), row.get::<_, Uuid>(1), row.get::<_, String>(10)));
+        }
     }
-    let mut found: Vec<Found> = Vec::with_capacity(rows.len());
-    for row in &rows {
+    number_persons(transaction, &persons, &mut found.found).await?;
+    Ok(found.found.into_values().collect())
+}
+
+/// What receipts are about, the first place of each that fits what the receipt says.
+struct Matches<'a> {
+    items: &'a [ReceiptItem],
+    found: BTreeMap<usize, Found>,
+}
+
+impl Matches<'_> {
+    fn take(&mut self, row: &Row) {
         let i = row.get::<_, i32>(0) as usize;
-        let item = &items[i];
+        let item = &self.items[i];
         let device_key: i64 = row.get(4);
         let fits = item.device.as_deref().is_none_or(|d| d == row.get::<_, &str>(6))
             && item.app_scope.is_none_or(|a| a.0 == row.get::<_, i32>(7))
             && item.notification_id.is_none_or(|n| n.0 == row.get::<_, Uuid>(8))
             && item.device_scope.is_none_or(|d| d.0 == device_key);
-        if fits && !found.iter().any(|f| f.i == i) {
-            found.push(Found {
+        if fits {
+            self.found.entry(i).or_insert_with(|| Found {
                 i,
                 id: DeliveryId { run: RunId(row.get(1)), subject: device_key, link: row.get(2) },
-                platform: Platform::from_number(row.get(3)),
+                platform: row.get::<_, Option<i16>>(3).and_then(Platform::from_number),
                 person_number: row.get(5),
                 now: row.get(9),
             });
         }
     }
-    Ok(found)
+}
+
+/// Finds the persons' cascades, where the runs have any.
+async fn number_persons(
+    transaction: &Transaction<'_>,
+    persons: &[(i32, Uuid, String)],
+    found: &mut BTreeMap<usize, Found>,
+) -> Result<()> {
+    if persons.is_empty() {
+        return Ok(());
+    }
+    let statement = transaction.prepare_cached(PERSON_NUMBERS).await?;
+    let is: Vec<i32> = persons.iter().map(|p| p.0).collect();
+    let runs: Vec<Uuid> = persons.iter().map(|p| p.1).collect();
+    let keys: Vec<&str> = persons.iter().map(|p| p.2.as_str()).collect();
+    for row in &transaction.query(&statement, &[&is, &runs, &keys]).await? {
+        if let Some(found) = found.get_mut(&(row.get::<_, i32>(0) as usize)) {
+            found.person_number = Some(row.get(1));
+        }
+    }
+    Ok(())
 }
 
 /// Which of these events were known before.

@@ -12,7 +12,7 @@ use carillon_domain::notification::State;
 use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
 use deadpool_postgres::Transaction;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -45,7 +45,7 @@ pub enum Continue {
 #[derive(Debug, Default)]
 pub struct Reported {
     /// One word a report, in the order given.
-    pub answers: Vec<(ChunkId, Continue)>,
+    pub answers: Vec<Continue>,
     /// The database's clock.
     pub now: Option<Timestamp>,
     /// What is news; also left in a status batch.
@@ -100,14 +100,16 @@ impl Store {
         let mut rows = lock_chunks(&transaction, &ids).await?;
         let mut effects = Effects::default();
         let mut written = Vec::with_capacity(rows.len());
-        let mut out = Reported::default();
+        // What nobody answers for, because the chunk's row is gone, is stopped.
+        let mut out = Reported { answers: vec![Continue::Stop; reports.len()], ..Reported::default() };
+        let mut by_chunk: BTreeMap<ChunkId, Vec<usize>> = BTreeMap::new();
+        for (i, report) in reports.iter().enumerate() {
+            by_chunk.entry(report.chunk).or_default().push(i);
+        }
         for row in &mut rows {
             out.now = Some(row.now);
-            let mine: Vec<&ChunkReport> = reports.iter().filter(|r| r.chunk == row.id).collect();
-            written.push(apply(row, &mine, &mut effects, &mut out));
-        }
-        for report in reports.iter().filter(|r| !rows.iter().any(|row| row.id == r.chunk)) {
-            out.answers.push((report.chunk, Continue::Stop));
+            let mine = by_chunk.remove(&row.id).unwrap_or_default();
+            written.push(apply(row, reports, &mine, &mut effects, &mut out));
         }
         if out.now.is_none() {
             out.now = Some(transaction.query_one("SELECT now()", &[]).await?.get(0));
@@ -144,19 +146,26 @@ enum Hold {
     End = 2,
 }
 
-fn apply(row: &mut ChunkRow, reports: &[&ChunkReport], effects: &mut Effects, out: &mut Reported) -> Written {
+/// Applies the reports with the indices `mine`, all of this row.
+fn apply(
+    row: &mut ChunkRow,
+    reports: &[ChunkReport],
+    mine: &[usize],
+    effects: &mut Effects,
+    out: &mut Reported,
+) -> Written {
+    let own = || mine.iter().map(|i| &reports[*i]);
     let mut progress = false;
-    for outcome in reports.iter().flat_map(|r| &r.outcomes) {
+    for outcome in own().flat_map(|r| &r.outcomes) {
         progress |= apply_outcome(row, outcome, effects);
     }
-    let holder = reports.iter().any(|r| r.lease == row.lease);
-    let released = reports.iter().any(|r| r.release && r.lease == row.lease);
+    let holder = own().any(|r| r.lease == row.lease);
+    let released = own().any(|r| r.release && r.lease == row.lease);
     let open = row.positions.next_due().is_some();
     let running = row.state == Some(State::Sending);
     let go = holder && !released && running && open;
-    for report in reports {
-        let word = if go && report.lease == row.lease { Continue::Go(LEASE) } else { Continue::Stop };
-        out.answers.push((report.chunk, word));
+    for i in mine.iter().filter(|i| go && reports[**i].lease == row.lease) {
+        out.answers[*i] = Continue::Go(LEASE);
     }
     if !open && row.due_at.is_some() {
         out.closed_runs.push(row.id.run);

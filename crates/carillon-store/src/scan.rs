@@ -1,20 +1,18 @@
 //! The scan: whatever is due and was not looked at is published (again). The committed rows are the outbox and the timers.
 
 use crate::expand::devices_by_key;
-use crate::statuses::{DeliveryId, News, write_news};
 use crate::{Error, Recipient, Result, Store};
 use carillon_domain::chunk::Positions;
-use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{AppKey, ChunkId, DeviceKey, NotificationId, RunId, TenantKey};
 use carillon_domain::platform::{Lane, Platform};
 use jiff::Timestamp;
 use std::collections::HashMap;
-use uuid::Uuid;
 
-/// Published chunks of a lane that were not given back, by platform. Those that are due again do not count: their copy is lost or late.
+/// Published chunks of a lane that were not given back, by platform, and a tenant's among them. Those that are due again do not count:
+/// their copy is lost or late.
 pub(crate) const OUTSTANDING: &str = "
-    SELECT platform, count(*) FROM chunks
-    WHERE lane = $1 AND due_at IS NOT NULL AND due_at > now() AND outstanding
+    SELECT platform, count(*), count(*) FILTER (WHERE tenant_key = $2) FROM chunks
+    WHERE lane = $1 AND outstanding AND due_at > now()
     GROUP BY platform";
 
 const DUE_NOTIFICATIONS: &str = "
@@ -23,16 +21,39 @@ const DUE_NOTIFICATIONS: &str = "
     FROM (SELECT notification_id FROM notifications WHERE due_at <= now() AND state IN (1, 2) AND NOT expanded
           ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED) due
     WHERE n.notification_id = due.notification_id
-    RETURNING n.notification_id, n.tenant_key, n.app_key, n.lane";
+    RETURNING n.notification_id, n.tenant_key, n.app_key, n.lane, n.epoch";
 
-/// Round robin between tenants: everybody's oldest chunk before anybody's second.
+/// Shares the credit of a platform and lane between tenants: who has least in hand comes first, and everybody's oldest chunk before
+/// anybody's second. The tenants with open chunks are found by leaping through the index, so that a backlog of one costs the
+/// others nothing.
 const DUE_CHUNKS: &str = "
-    WITH ranked AS (
-        SELECT run_id, chunk, due_at, row_number() OVER (PARTITION BY tenant_key ORDER BY due_at) AS turn
-        FROM (SELECT run_id, chunk, tenant_key, due_at FROM chunks
-              WHERE platform = $1 AND lane = $2 AND due_at <= now() ORDER BY due_at LIMIT 10000) oldest
+    WITH RECURSIVE tenant AS (
+        (SELECT c.tenant_key FROM chunks c WHERE c.platform = $1 AND c.lane = $2 AND c.due_at IS NOT NULL
+         ORDER BY c.tenant_key LIMIT 1)
+        UNION ALL
+        SELECT (SELECT c.tenant_key FROM chunks c
+                WHERE c.platform = $1 AND c.lane = $2 AND c.due_at IS NOT NULL AND c.tenant_key > t.tenant_key
+                ORDER BY c.tenant_key LIMIT 1)
+        FROM tenant t WHERE t.tenant_key IS NOT NULL
+    ), held AS MATERIALIZED (
+        SELECT tenant_key, count(*) AS chunks FROM chunks
+        WHERE platform = $1 AND lane = $2 AND outstanding AND due_at > now() GROUP BY tenant_key
+    ), free AS MATERIALIZED (
+        SELECT least($3::int8 - coalesce(sum(chunks), 0)::int8, $4::int8) AS chunks FROM held
+    ), ranked AS (
+        SELECT o.run_id, o.chunk, o.due_at,
+            coalesce(h.chunks, 0) + row_number() OVER (PARTITION BY t.tenant_key ORDER BY o.due_at) AS turn
+        FROM tenant t
+        CROSS JOIN LATERAL (
+            SELECT c.run_id, c.chunk, c.due_at FROM chunks c
+            WHERE c.platform = $1 AND c.lane = $2 AND c.tenant_key = t.tenant_key AND c.due_at <= now()
+              AND (c.lease_until IS NULL OR c.lease_until <= now())
+            ORDER BY c.due_at LIMIT greatest((SELECT chunks FROM free), 0)) o
+        LEFT JOIN held h ON h.tenant_key = t.tenant_key
     ), mine AS (
-        SELECT c.run_id, c.chunk FROM (SELECT run_id, chunk FROM ranked ORDER BY turn, due_at LIMIT $3) r
+        SELECT c.run_id, c.chunk
+        FROM (SELECT run_id, chunk FROM ranked ORDER BY turn, due_at, run_id, chunk
+              LIMIT greatest((SELECT chunks FROM free), 0)) r
         JOIN chunks c ON c.run_id = r.run_id AND c.chunk = r.chunk
         WHERE c.due_at <= now() AND (c.lease_until IS NULL OR c.lease_until <= now())
         ORDER BY c.run_id, c.chunk
@@ -58,6 +79,8 @@ pub struct DueNotification {
     pub app_key: AppKey,
     /// Its lane.
     pub lane: Lane,
+    /// Pages committed so far.
+    pub epoch: i32,
 }
 
 /// A chunk to publish again, with its devices as they are now.
@@ -91,6 +114,15 @@ pub struct DueChunk {
 }
 
 impl Store {
+    /// What of a lane is published and not given back, by platform.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is away.
+    pub async fn outstanding(&self, lane: Lane) -> Result<Vec<(Platform, i64)>> {
+        let rows = self.rows(OUTSTANDING, &[&lane.number(), &0i32]).await?;
+        Ok(rows.iter().filter_map(|row| Some((Platform::from_number(row.get(0))?, row.get(1)))).collect())
+    }
+
     /// Takes notifications that are due, at most `limit`, and moves them on to their next look.
     ///
     /// # Errors
@@ -106,6 +138,7 @@ impl Store {
                     tenant_key: TenantKey(row.get(1)),
                     app_key: AppKey(row.get(2)),
                     lane: Lane::from_number(row.get(3)).ok_or_else(|| Error::corrupt("a notification's lane"))?,
+                    epoch: row.get(4),
                 })
             })
             .collect()
@@ -119,113 +152,20 @@ impl Store {
     pub async fn due_chunks(&self, platform: Platform, lane: Lane, credit: i64, limit: i64) -> Result<Vec<DueChunk>> {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
-        let outstanding = transaction.prepare_cached(OUTSTANDING).await?;
-        let used: i64 = transaction
-            .query(&outstanding, &[&lane.number()])
-            .await?
-            .iter()
-            .filter(|row| row.get::<_, i16>(0) == platform.number())
-            .map(|row| row.get::<_, i64>(1))
-            .sum();
-        let free = (credit - used).min(limit);
-        if free <= 0 {
-            return Ok(Vec::new());
-        }
         let statement = transaction.prepare_cached(DUE_CHUNKS).await?;
-        let rows = transaction.query(&statement, &[&platform.number(), &lane.number(), &free]).await?;
-        transaction.commit().await?;
+        let rows = transaction.query(&statement, &[&platform.number(), &lane.number(), &credit, &limit]).await?;
         let mut chunks: Vec<DueChunk> = rows.iter().map(due_chunk).collect();
         let keys: Vec<i64> = chunks.iter().flat_map(|c| c.targets.iter().map(|t| t.1.0)).collect();
         if !keys.is_empty() {
             let devices: HashMap<i64, Recipient> =
-                devices_by_key(&connection, &keys).await?.into_iter().map(|d| (d.key.0, d)).collect();
+                devices_by_key(&transaction, &keys).await?.into_iter().map(|d| (d.key.0, d)).collect();
             for target in chunks.iter_mut().flat_map(|c| &mut c.targets) {
                 target.2 = devices.get(&target.1.0).cloned();
             }
         }
-        Ok(chunks)
-    }
-
-    /// Closes what a cancelled notification left open, a page at a time: chunks that nobody holds a lease on, and cascades that wait. `true`: the
-    /// page was full, so more can be closed at once.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the database is away.
-    pub async fn close_cancelled(&self, slot: i16) -> Result<bool> {
-        let mut connection = self.connection().await?;
-        let transaction = connection.transaction().await?;
-        let runs = transaction.prepare_cached(CLOSING).await?;
-        let runs: Vec<Uuid> = transaction.query(&runs, &[]).await?.iter().map(|r| r.get(0)).collect();
-        if runs.is_empty() {
-            return Ok(false);
-        }
-        let lock = transaction.prepare_cached(OPEN_CHUNKS_OF).await?;
-        let rows = transaction.query(&lock, &[&runs]).await?;
-        let mut news = Vec::new();
-        let (mut ids, mut numbers, mut states) = (Vec::new(), Vec::new(), Vec::new());
-        for row in &rows {
-            let run: Uuid = row.get(0);
-            let mut positions = Positions::from_row(row.get(5), row.get(6));
-            let keys: &[u8] = row.get(4);
-            for (position, _) in positions.clone().open_positions() {
-                let Some(key) = keys.get(position * 8..position * 8 + 8).and_then(|b| b.try_into().ok()) else {
-                    continue;
-                };
-                positions.close(position, Status::Cancelled);
-                news.push(News {
-                    id: DeliveryId { run: RunId(run), subject: i64::from_be_bytes(key), link: row.get(7) },
-                    tenant: TenantKey(row.get(2)),
-                    platform: Platform::from_number(row.get(3)),
-                    status: Status::Cancelled,
-                    reason: Some(Reason::Cancelled),
-                    person: None,
-                    provider_id: None,
-                    at: row.get(8),
-                });
-            }
-            ids.push(run);
-            numbers.push(row.get::<_, i32>(1));
-            states.push(positions.states().to_vec());
-        }
-        let close = transaction.prepare_cached(CLOSE_CHUNKS).await?;
-        transaction.execute(&close, &[&ids, &numbers, &states]).await?;
-        let cascades = transaction.prepare_cached(CANCEL_CASCADES).await?;
-        transaction.execute(&cascades, &[&runs]).await?;
-        write_news(&transaction, news, slot).await?;
-        let finish = transaction.prepare_cached(FINISH_CANCELLED).await?;
-        transaction.execute(&finish, &[&runs]).await?;
+        // Last: what could not be read in full is not marked as published.
         transaction.commit().await?;
-        Ok(rows.len() == CLOSED_AT_ONCE)
-    }
-
-    /// Marks runs as finished of which nothing is queued and no cascade waits. Called after the commit that closed a chunk or a cascade, so the
-    /// later of two such commits sees both.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the database is away; the row is then found by [`Store::finish_stale`].
-    pub async fn finish_runs(&self, runs: &[RunId]) -> Result<u64> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(FINISH).await?;
-        let runs: Vec<Uuid> = runs.iter().map(|r| r.0).collect();
-        Ok(connection.execute(&statement, &[&runs]).await?)
-    }
-
-    /// Finds runs that were left unfinished by a crash between a commit and [`Store::finish_runs`]. `older_than` in seconds.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the database is away.
-    pub async fn finish_stale(&self, older_than: f64) -> Result<u64> {
-        let connection = self.connection().await?;
-        let rows = connection
-            .query(
-                "SELECT run_id FROM notifications WHERE state = 2 AND expanded AND run_started_at < now() - $1 * interval '1 second'
-                 ORDER BY run_started_at LIMIT 500",
-                &[&older_than],
-            )
-            .await?;
-        let runs: Vec<Uuid> = rows.iter().map(|r| r.get(0)).collect();
-        let statement = connection.prepare_cached(FINISH).await?;
-        Ok(connection.execute(&statement, &[&runs]).await?)
+        Ok(chunks)
     }
 
     /// Deletes what has served its time: idempotency keys after 30 days, forgotten devices after 35, invalid ones after 30. At most a few
@@ -277,33 +217,3 @@ fn due_chunk(row: &tokio_postgres::Row) -> DueChunk {
             .collect(),
     }
 }
-
-/// Chunks that one page of closing takes; `OPEN_CHUNKS_OF` says the same.
-const CLOSED_AT_ONCE: usize = 50;
-
-const CLOSING: &str = "
-    SELECT run_id FROM notifications
-    WHERE state = 4 AND finished_at IS NULL AND run_id IS NOT NULL ORDER BY notification_id LIMIT 20 FOR UPDATE SKIP LOCKED";
-
-const OPEN_CHUNKS_OF: &str = "
-    SELECT run_id, chunk, tenant_key, platform, device_keys, states, not_before, link, now() FROM chunks
-    WHERE run_id = ANY($1) AND due_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= now())
-    ORDER BY run_id, chunk LIMIT 50 FOR UPDATE SKIP LOCKED";
-
-const CLOSE_CHUNKS: &str = "
-    UPDATE chunks c SET states = w.states, due_at = NULL, outstanding = false
-    FROM unnest($1::uuid[], $2::int4[], $3::bytea[]) AS w(run_id, chunk, states)
-    WHERE c.run_id = w.run_id AND c.chunk = w.chunk";
-
-const CANCEL_CASCADES: &str = "UPDATE cascades SET state = 4, due_at = NULL WHERE run_id = ANY($1) AND state = 1";
-
-const FINISH_CANCELLED: &str = "
-    UPDATE notifications n SET finished_at = now(), due_at = NULL, expanded = true
-    WHERE n.run_id = ANY($1) AND n.state = 4
-      AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.run_id = n.run_id AND c.due_at IS NOT NULL)";
-
-const FINISH: &str = "
-    UPDATE notifications n SET state = 5, finished_at = now()
-    WHERE n.run_id = ANY($1) AND n.state = 2 AND n.expanded
-      AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.run_id = n.run_id AND c.due_at IS NOT NULL)
-      AND NOT EXISTS (SELECT 1 FROM cascades s WHERE s.run_id = n.run_id AND s.state IN (1, 2))";

@@ -4,6 +4,7 @@ use crate::{Error, Result, StatusChange, Store};
 use deadpool_postgres::Object;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A batch that a commit left.
@@ -23,8 +24,8 @@ pub struct StatusSubject {
     pub tenant: String,
     /// The app's public id.
     pub app: String,
-    /// The notification's body, for reference and metadata.
-    pub body: Vec<u8>,
+    /// The notification's body, for reference and metadata; shared by all changes of the notification.
+    pub body: Arc<[u8]>,
     /// The device's public id.
     pub device: Option<String>,
     /// The user.
@@ -106,7 +107,7 @@ impl Store {
                 notification_id,
                 tenant: row.get(2),
                 app: row.get(3),
-                body: bodies.get(&notification_id).cloned().unwrap_or_default(),
+                body: bodies.get(&notification_id).map_or_else(|| Arc::from([]), Arc::clone),
                 device: row.get(4),
                 user_id: row.get(5),
                 platform: row.get(6),
@@ -120,14 +121,19 @@ impl Store {
 }
 
 /// Each notification's body once, however many of its deliveries changed.
-async fn bodies(connection: &Object, rows: &[tokio_postgres::Row]) -> Result<HashMap<Uuid, Vec<u8>>> {
+async fn bodies(connection: &Object, rows: &[tokio_postgres::Row]) -> Result<HashMap<Uuid, Arc<[u8]>>> {
     let mut ids: Vec<Uuid> = rows.iter().map(|row| row.get(1)).collect();
     ids.sort_unstable();
     ids.dedup();
     let statement = connection
         .prepare_cached("SELECT notification_id, body FROM notifications WHERE notification_id = ANY($1)")
         .await?;
-    Ok(connection.query(&statement, &[&ids]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
+    Ok(connection
+        .query(&statement, &[&ids])
+        .await?
+        .iter()
+        .map(|row| (row.get(0), Arc::from(row.get::<_, &[u8]>(1))))
+        .collect())
 }
 
 /// The instant of a change.

@@ -2,6 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its database says where")]
 
+#[path = "ledger/due.rs"]
+mod due;
+#[path = "ledger/finishing.rs"]
+mod finishing;
+#[path = "ledger/pages.rs"]
+mod pages;
+#[path = "ledger/receipts.rs"]
+mod receipts;
 #[path = "ledger/world.rs"]
 mod world;
 
@@ -84,7 +92,7 @@ async fn a_chunk_is_granted_to_one_and_again_when_given_back() {
     assert_eq!(first.positions, [(0, 0), (1, 0)]);
     assert_eq!(world.claim(chunk).await, None, "leased");
     let reported = world.report(chunk, first.lease, vec![sent(0)], true).await;
-    assert_eq!(reported.answers[0].1, Continue::Stop);
+    assert_eq!(reported.answers[0], Continue::Stop);
     let second = world.claim(chunk).await.expect("given back");
     assert_eq!(second.positions, [(1, 0)]);
 }
@@ -117,9 +125,9 @@ async fn a_report_is_taken_whatever_the_lease_says_and_counted_once() {
     }
     assert_eq!(world.counts(chunk.run, 1).await, (1, 1, 0, 0, 0));
     let stranger = world.report(chunk, 12345, vec![], false).await;
-    assert_eq!(stranger.answers[0].1, Continue::Stop, "only the holder may go on");
+    assert_eq!(stranger.answers[0], Continue::Stop, "only the holder may go on");
     let holder = world.report(chunk, grant.lease, vec![], false).await;
-    assert!(matches!(holder.answers[0].1, Continue::Go(_)));
+    assert!(matches!(holder.answers[0], Continue::Go(_)));
 }
 
 #[tokio::test]
@@ -267,7 +275,7 @@ async fn a_cancelled_run_grants_nothing_stops_its_holder_and_closes_what_is_open
     let grant = world.claim(chunk).await.unwrap();
     world.sql.execute("UPDATE notifications SET state = 4", &[]).await.unwrap();
     let reported = world.report(chunk, grant.lease, vec![sent(0)], false).await;
-    assert_eq!(reported.answers[0].1, Continue::Stop);
+    assert_eq!(reported.answers[0], Continue::Stop);
     world.report(chunk, grant.lease, vec![], true).await;
     assert!(!world.store.close_cancelled(0).await.unwrap());
     assert_eq!(world.positions(chunk).await.get(1), Some(Position::Closed(Status::Cancelled)));

@@ -1,7 +1,7 @@
 //! The events of the broker, and the body that a notification's row keeps.
 
 use crate::draft::{draft_from_request, request_from_notification};
-use crate::events::{DataEntry, DispatchChunk, DispatchChunks, NotificationBody, NotificationsAccepted};
+use crate::events::{DataEntry, DispatchChunk, DispatchChunks, NotificationBody, NotificationsAccepted, Target};
 use bytes::Bytes;
 use carillon_broker::{DecodeError, Event};
 use carillon_domain::content::JsonText;
@@ -42,6 +42,13 @@ fn is_id(bytes: &[u8]) -> bool {
 /// How many bytes a chunk takes in a message.
 pub fn chunk_len(chunk: &DispatchChunk) -> usize {
     chunk.encoded_len()
+}
+
+/// How many bytes a target takes in its chunk.
+pub fn target_len(target: &Target) -> usize {
+    let len = target.encoded_len();
+    // Field number and length before each.
+    len + 1 + prost::length_delimiter_len(len)
 }
 
 /// The bytes that a notification's row keeps.

@@ -98,7 +98,7 @@ pub(super) async fn write(
     // A savepoint gives the helpers their transaction type inside the one that is open.
     let transaction = connection.transaction().await?;
     insert_chunks(&transaction, pages).await?;
-    insert_cascades(&transaction, pages, now).await?;
+    insert_cascades(&transaction, pages).await?;
     advance(&transaction, pages).await?;
     let news = pages.iter().flat_map(|page| {
         page.suppressed.iter().map(|s| News {
@@ -178,11 +178,7 @@ const INSERT_CASCADES: &str = "
          AS c(run_id, person_number, notification_id, tenant_key, app_key, person, phone, locale, unless, within_seconds,
               open_devices, fires)";
 
-async fn insert_cascades(
-    transaction: &deadpool_postgres::Transaction<'_>,
-    pages: &[Page],
-    _now: Timestamp,
-) -> Result<()> {
+async fn insert_cascades(transaction: &deadpool_postgres::Transaction<'_>, pages: &[Page]) -> Result<()> {
     let all: Vec<(&Page, &NewCascade)> = pages.iter().flat_map(|p| p.cascades.iter().map(move |c| (p, c))).collect();
     if all.is_empty() {
         return Ok(());
@@ -210,28 +206,28 @@ async fn insert_cascades(
     Ok(())
 }
 
+/// Nothing was queued by any page of the run, and no cascade waits: it is finished as its last page is committed.
+const IDLE: &str = "n.next_chunk + p.chunks = 0
+            AND NOT EXISTS (SELECT 1 FROM cascades c WHERE c.run_id = p.run_id AND c.state IN (1, 2))";
+
 const ADVANCE: &str = "
     UPDATE notifications n SET
-        state = CASE WHEN p.last AND p.idle THEN 5 ELSE 2 END,
-        finished_at = CASE WHEN p.last AND p.idle THEN now() END,
+        state = CASE WHEN p.last AND {idle} THEN 5 ELSE 2 END,
+        finished_at = CASE WHEN p.last AND {idle} THEN now() END,
         reason = CASE WHEN p.last AND n.recipients + p.persons = 0 THEN 'no_recipients' ELSE n.reason END,
         run_id = p.run_id, run_started_at = p.run_started_at, expires_at = p.expires_at, epoch = n.epoch + 1,
         cursor_person = coalesce(p.cursor, n.cursor_person),
         next_chunk = n.next_chunk + p.chunks, next_person = n.next_person + p.persons,
         recipients = n.recipients + p.persons, pushes = n.pushes + p.pushes,
-        expanded = p.last, due_at = CASE WHEN p.last THEN NULL ELSE now() + interval '5 seconds' END
+        expanded = p.last, due_at = CASE WHEN p.last THEN NULL ELSE now() + CASE n.lane WHEN 1 THEN interval '5 seconds' ELSE interval '60 seconds' END END
     FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::int4[], $7::int4[], $8::int8[],
-                $9::bool[], $10::bool[])
-         AS p(notification_id, run_id, run_started_at, expires_at, cursor, chunks, persons, pushes, last, idle)
+                $9::bool[])
+         AS p(notification_id, run_id, run_started_at, expires_at, cursor, chunks, persons, pushes, last)
     WHERE n.notification_id = p.notification_id";
 
 async fn advance(transaction: &deadpool_postgres::Transaction<'_>, pages: &[Page]) -> Result<()> {
     let pushes = |p: &Page| p.chunks.iter().map(|c| c.devices.len() as i64).sum::<i64>() + p.suppressed.len() as i64;
-    // Nothing was queued by any page of this run, and no cascade waits: it is finished as it is committed.
-    let idle = |p: &Page| {
-        p.first_chunk == 0 && p.chunks.is_empty() && !p.cascades.iter().any(|c| c.open_devices > 0 || c.fires)
-    };
-    let statement = transaction.prepare_cached(ADVANCE).await?;
+    let statement = transaction.prepare_cached(&ADVANCE.replace("{idle}", IDLE)).await?;
     transaction
         .execute(
             &statement,
@@ -245,7 +241,6 @@ async fn advance(transaction: &deadpool_postgres::Transaction<'_>, pages: &[Page
                 &pages.iter().map(|p| p.persons).collect::<Vec<_>>(),
                 &pages.iter().map(pushes).collect::<Vec<_>>(),
                 &pages.iter().map(|p| p.last).collect::<Vec<_>>(),
-                &pages.iter().map(idle).collect::<Vec<_>>(),
             ],
         )
         .await?;

@@ -5,7 +5,7 @@ use carillon_domain::device::{DeviceState, Environment, Permission};
 use carillon_domain::ids::{AppKey, DeviceKey};
 use carillon_domain::person::Person;
 use carillon_domain::platform::{Os, Platform};
-use deadpool_postgres::Object;
+use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -108,7 +108,7 @@ pub struct Selected {
 }
 
 /// The devices of a chunk as they are now, for a later copy of its message. Missing keys are gone or changed hands.
-pub(crate) async fn devices_by_key(client: &Object, keys: &[i64]) -> Result<Vec<Recipient>> {
+pub(crate) async fn devices_by_key(client: &Transaction<'_>, keys: &[i64]) -> Result<Vec<Recipient>> {
     let sql = format!("SELECT {DEVICE_COLUMNS} FROM devices d WHERE d.device_key = ANY($1) AND d.state <> 5");
     let statement = client.prepare_cached(&sql).await?;
     client.query(&statement, &[&keys]).await?.iter().map(|row| device_row(row, 0)).collect()

@@ -71,6 +71,41 @@ impl World {
             .get(0)
     }
 
+    /// Another tenant with an app: their keys.
+    pub(crate) async fn other_tenant(&self, tenant: &str) -> (i32, i32) {
+        let sql = "WITH t AS (INSERT INTO tenants (tenant) VALUES ($1) RETURNING tenant_key)
+                   INSERT INTO apps (tenant_key, app, public_key) SELECT tenant_key, 'shop', 'cpk_' || $1 FROM t
+                   RETURNING tenant_key, app_key";
+        let row = self.sql.query_one(sql, &[&tenant]).await.unwrap();
+        (row.get(0), row.get(1))
+    }
+
+    /// Rows of bulk chunks to the same one device, due since `due` seconds ago, as a page of a campaign leaves them that had no credit.
+    pub(crate) async fn waiting_chunks(&self, (tenant, app): (i32, i32), count: i32, due: i32) -> RunId {
+        let run = RunId(Uuid::now_v7());
+        self.sql
+            .execute(
+                "INSERT INTO notifications (notification_id, tenant_key, app_key, body, state, lane, run_id, run_started_at,
+                    expires_at, expanded, next_chunk)
+                 VALUES ($1, $2, $3, '', 2, 2, $1, now(), now() + interval '1 hour', true, $4)",
+                &[&run.0, &tenant, &app, &count],
+            )
+            .await
+            .unwrap();
+        self.sql
+            .execute(
+                "INSERT INTO chunks (run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, states,
+                    run_started_at, expires_at, due_at)
+                 SELECT $1, i, $1, $2, $3, 1, 2, int8send(1), decode('00', 'hex'), now(), now() + interval '1 hour',
+                    now() - $5::int4 * interval '1 second'
+                 FROM generate_series(0, $4::int4 - 1) i",
+                &[&run.0, &tenant, &app, &count, &due],
+            )
+            .await
+            .unwrap();
+        run
+    }
+
     /// Accepts a notification.
     pub(crate) async fn accept(&self) -> NotificationId {
         let notification_id = NotificationId(Uuid::now_v7());

@@ -1,0 +1,168 @@
+//! What is due: each row to one scanner, credit shared between tenants.
+
+use crate::world::World;
+use carillon_domain::ids::{NotificationId, RunId};
+use carillon_domain::platform::{Lane, Platform};
+use carillon_store::{Accepted, DueChunk};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use uuid::Uuid;
+
+async fn take(world: &World, credit: i64, limit: i64) -> Vec<DueChunk> {
+    world.store.due_chunks(Platform::Apns, Lane::Bulk, credit, limit).await.unwrap()
+}
+
+fn of(due: &[DueChunk], run: RunId) -> usize {
+    due.iter().filter(|c| c.chunk.run == run).count()
+}
+
+#[tokio::test]
+async fn credit_goes_to_the_tenant_that_has_least_in_hand() {
+    let world = World::new().await;
+    let (whale, small) = (world.other_tenant("whale").await, world.other_tenant("small").await);
+    let campaign = world.waiting_chunks(whale, 30, 600).await;
+    assert_eq!(of(&take(&world, 2, 10).await, campaign), 2);
+    // A moment of credit for one: the other tenant's chunk is younger, and its turn.
+    let few = world.waiting_chunks(small, 3, 10).await;
+    assert_eq!(of(&take(&world, 3, 10).await, few), 1);
+    let both = take(&world, 6, 10).await;
+    assert_eq!((of(&both, campaign), of(&both, few)), (1, 2), "three each");
+    assert!(take(&world, 6, 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_backlog_however_long_hides_nobody_else() {
+    let world = World::new().await;
+    let (whale, small) = (world.other_tenant("whale").await, world.other_tenant("small").await);
+    world.waiting_chunks(whale, 10_500, 600).await;
+    let few = world.waiting_chunks(small, 2, 10).await;
+    assert_eq!(of(&take(&world, 4, 10).await, few), 2);
+}
+
+#[tokio::test]
+async fn four_scanners_take_each_due_chunk_once() {
+    let world = Arc::new(World::new().await);
+    for tenant in ["a", "b", "c"] {
+        let keys = world.other_tenant(tenant).await;
+        world.waiting_chunks(keys, 40, 60).await;
+    }
+    let mut seen = BTreeSet::new();
+    while seen.len() < 120 {
+        let mut scanners = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let world = Arc::clone(&world);
+            scanners.spawn(async move { take(&world, 1_000, 15).await });
+        }
+        let taken: Vec<DueChunk> = scanners.join_all().await.into_iter().flatten().collect();
+        assert!(!taken.is_empty(), "{} of 120", seen.len());
+        for chunk in taken {
+            assert!(seen.insert(chunk.chunk), "taken twice");
+            assert_eq!(chunk.copy, 1);
+        }
+    }
+    assert!(take(&world, 1_000, 15).await.is_empty());
+}
+
+#[tokio::test]
+async fn four_scanners_take_each_due_notification_once() {
+    let world = Arc::new(World::new().await);
+    let mut all = BTreeSet::new();
+    for _ in 0..60 {
+        all.insert(world.accept().await);
+    }
+    assert!(world.store.due_notifications(10).await.unwrap().is_empty(), "published by who accepted them");
+    world.sql.execute("UPDATE notifications SET due_at = now()", &[]).await.unwrap();
+    let mut taken = Vec::new();
+    while taken.len() < 60 {
+        let mut scanners = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let world = Arc::clone(&world);
+            scanners.spawn(async move { world.store.due_notifications(10).await.unwrap() });
+        }
+        taken.extend(scanners.join_all().await.into_iter().flatten().map(|n| n.notification_id));
+    }
+    assert_eq!((taken.len(), taken.into_iter().collect::<BTreeSet<_>>()), (60, all));
+    assert!(world.store.due_notifications(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_scheduled_is_due_at_its_time_and_started_not_before() {
+    let world = World::new().await;
+    let mut new = world.notification(NotificationId(Uuid::now_v7()));
+    let id = new.notification_id;
+    new.scheduled_at = Some(jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3_600));
+    world.store.accept_group(&[new]).await.unwrap();
+    let early: bool = world.sql.query_one("SELECT due_at = scheduled_at FROM notifications", &[]).await.unwrap().get(0);
+    assert!(early, "looked at exactly then");
+    let (expansion, runs) = world.store.expand(&[id]).await.unwrap();
+    assert!(runs.is_empty(), "a wake-up that comes early starts nothing");
+    expansion.abandon().await.unwrap();
+    let sql = "UPDATE notifications SET scheduled_at = now(), due_at = now()";
+    world.sql.execute(sql, &[]).await.unwrap();
+    assert_eq!(world.store.due_notifications(10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_group_that_is_repeated_after_a_commit_in_doubt_is_accepted_as_it_was() {
+    let world = World::new().await;
+    let plain = world.notification(NotificationId(Uuid::now_v7()));
+    let mut keyed = world.notification(NotificationId(Uuid::now_v7()));
+    keyed.idempotency = Some(("key".into(), [7; 32]));
+    let group = [plain, keyed];
+    let first = world.store.accept_group(&group).await.unwrap();
+    let again = world.store.accept_group(&group).await.unwrap();
+    assert_eq!(first, again);
+    assert!(again.iter().all(|a| matches!(a, Accepted::New { .. })));
+    let rows: i64 = world.sql.query_one("SELECT count(*) FROM notifications", &[]).await.unwrap().get(0);
+    assert_eq!(rows, 2);
+}
+
+#[tokio::test]
+async fn partitions_are_made_once_and_rows_lie_in_the_week_of_their_run() {
+    let world = World::new().await;
+    assert_eq!(world.store.make_partitions(5).await.unwrap(), 0, "the migration made them");
+    assert_eq!(world.store.make_partitions(7).await.unwrap(), 4);
+    assert_eq!(world.store.make_partitions(7).await.unwrap(), 0);
+    let app = (world.tenant.0, world.app.0);
+    world.waiting_chunks(app, 1, 0).await;
+    let sql =
+        "SELECT tableoid::regclass::text = to_char(now() AT TIME ZONE 'UTC', '\"chunks_\"IYYY\"w\"IW') FROM chunks";
+    assert!(world.sql.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
+    let weeks = "INSERT INTO deliveries (run_id, subject, link, tenant_key, bits)
+                 SELECT carillon_first_run_id(now() + w * interval '7 days'), 1, 0, 1, 2 FROM generate_series(-1, 8) w";
+    world.sql.execute(weeks, &[]).await.unwrap();
+    let sql = "SELECT count(DISTINCT tableoid), count(*) FILTER (WHERE tableoid::regclass::text = 'deliveries_default') FROM deliveries";
+    let row = world.sql.query_one(sql, &[]).await.unwrap();
+    assert_eq!(
+        (row.get::<_, i64>(0), row.get::<_, i64>(1)),
+        (10, 1),
+        "a partition a week, the rest in the default one"
+    );
+}
+
+#[tokio::test]
+async fn purging_takes_what_has_served_its_time_and_nothing_else() {
+    let world = World::new().await;
+    for device in ["gone", "fresh", "dead", "just-dead", "forgotten", "just-forgotten"] {
+        world.device("u1", device).await;
+    }
+    let age = "UPDATE devices SET state = $2, state_at = now() - $3::int4 * interval '1 day' WHERE device = $1";
+    for (device, state, days) in
+        [("gone", 2i16, 400), ("dead", 3, 31), ("just-dead", 3, 29), ("forgotten", 5, 36), ("just-forgotten", 5, 34)]
+    {
+        world.sql.execute(age, &[&device, &state, &days]).await.unwrap();
+    }
+    for (key, days) in [("old", 31), ("young", 29)] {
+        let mut new = world.notification(NotificationId(Uuid::now_v7()));
+        new.idempotency = Some((key.into(), [7; 32]));
+        world.store.accept_group(&[new]).await.unwrap();
+        let sql = "UPDATE idempotency SET created_at = now() - $2::int4 * interval '1 day' WHERE key = $1";
+        world.sql.execute(sql, &[&key, &days]).await.unwrap();
+    }
+    assert_eq!(world.store.purge().await.unwrap(), 3);
+    let left = world.sql.query("SELECT device FROM devices ORDER BY device", &[]).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|r| r.get(0)).collect();
+    assert_eq!(left, ["fresh", "gone", "just-dead", "just-forgotten"]);
+    assert!(world.store.idempotent_answer(world.tenant, "young").await.unwrap().is_some());
+    assert!(world.store.idempotent_answer(world.tenant, "old").await.unwrap().is_none());
+}
