@@ -60,13 +60,27 @@ pub(crate) fn listed(
 /// Persons of a page of a broad audience, in its order.
 pub(crate) fn paged(to: &Audience, deliver: Deliver, devices: Vec<Recipient>) -> Vec<Addressee> {
     let mut persons: Vec<(Person, Vec<(bool, Recipient)>)> = Vec::new();
+    let named = |device: &Recipient| to.devices.iter().any(|d| *d == device.device);
     for device in devices {
         match persons.last_mut() {
-            Some((person, all)) if *person == device.person => all.push((false, device)),
-            _ => persons.push((device.person.clone(), vec![(false, device)])),
+            Some((person, all)) if *person == device.person => all.push((named(&device), device)),
+            _ => persons.push((device.person.clone(), vec![(named(&device), device)])),
         }
     }
     persons.into_iter().map(|(person, devices)| addressee(to, deliver, person, devices)).collect()
+}
+
+/// The next persons of a list after one, in the order of their keys: about `limit` devices, but whole persons and at least one. With them the
+/// last of them, and whether nobody follows.
+pub(crate) fn cut(people: Vec<Addressee>, after: Option<&str>, limit: usize) -> (Vec<Addressee>, Option<String>, bool) {
+    let mut rest = people.into_iter().skip_while(|a| after.is_some_and(|after| a.person.key() <= after)).peekable();
+    let (mut page, mut devices) = (Vec::new(), 0);
+    while let Some(next) = rest.next_if(|a| page.is_empty() || devices + a.devices.len().max(1) <= limit) {
+        devices += next.devices.len().max(1);
+        page.push(next);
+    }
+    let cursor = page.last().map(|a: &Addressee| a.person.key().to_owned());
+    (page, cursor, rest.peek().is_none())
 }
 
 fn addressee(to: &Audience, deliver: Deliver, person: Person, mut devices: Vec<(bool, Recipient)>) -> Addressee {

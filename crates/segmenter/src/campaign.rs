@@ -1,16 +1,16 @@
 //! Campaigns: walked page by page, in turns of about a second.
 
 use crate::Segmenter;
-use crate::audience::paged;
-use crate::handler::{Run, ids_of, prepare, wake_up};
+use crate::audience::{cut, paged};
+use crate::handler::{Run, ids_of, prepare, wake_campaign, wake_up};
 use crate::message::messages;
 use crate::plan::plan;
 use crate::trace::Trace;
 use carillon_broker::Effects;
 use carillon_domain::ids::NotificationId;
 use carillon_domain::platform::{Lane, Platform};
-use carillon_store::Error;
-use carillon_wire::events::NotificationsAccepted;
+use carillon_store::{Error, Expansion};
+use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tracing::{Instrument as _, Span};
@@ -18,78 +18,135 @@ use tracing::{Instrument as _, Span};
 /// How long one campaign is walked before the next has its turn.
 const TURN: Duration = Duration::from_secs(1);
 
-/// Walks the named campaigns for a turn each. What is not finished is woken again, behind everybody else in the queue.
-pub(crate) async fn walk(segmenter: &Segmenter, event: &NotificationsAccepted) -> Result<Effects, Error> {
+/// Walks the named campaigns for a turn each. What is not finished is woken again, behind everybody else in the queue. `epoch` is the page
+/// that the wake-up is for.
+pub(crate) async fn walk(
+    segmenter: &Segmenter,
+    event: &NotificationsAccepted,
+    epoch: Option<i32>,
+) -> Result<Effects, Error> {
     let mut effects = Vec::new();
     let alone = event.notifications.len() == 1;
-    for (id, accepted) in ids_of(event).into_iter().zip(&event.notifications) {
-        let single = NotificationsAccepted { notifications: vec![accepted.clone()] };
+    let mut left = ids_of(event).into_iter().zip(&event.notifications);
+    while let Some((id, accepted)) = left.next() {
         let span = Trace::of(accepted, alone).map_or_else(Span::none, Trace::into_span);
-        turn(segmenter, id, single, &mut effects).instrument(span).await?;
+        match turn(segmenter, id, accepted, epoch, &mut effects).instrument(span).await {
+            Ok(()) => {}
+            Err(error) if effects.is_empty() => return Err(error),
+            Err(error) => {
+                // What is committed is published first, and the rest is woken again: handled anew, its messages would be forgotten.
+                tracing::warn!(%error, "a campaign's walk is broken off");
+                effects.push(wake_up(Lane::Bulk, vec![accepted.clone()]));
+                effects.extend(left.by_ref().map(|(_, other)| wake_up(Lane::Bulk, vec![other.clone()])));
+            }
+        }
     }
     Ok(effects)
 }
 
+/// One campaign's turn.
 async fn turn(
     segmenter: &Segmenter,
     id: NotificationId,
-    single: NotificationsAccepted,
+    accepted: &AcceptedNotification,
+    mut epoch: Option<i32>,
     effects: &mut Effects,
 ) -> Result<(), Error> {
+    let single = NotificationsAccepted { notifications: vec![accepted.clone()] };
     let began = Instant::now();
-    loop {
-        match page(segmenter, id, &single, effects).await? {
-            Walked::Done => return Ok(()),
-            Walked::More if began.elapsed() < TURN => {}
-            Walked::More => {
-                effects.push(wake_up(Lane::Bulk, single.notifications));
-                return Ok(());
-            }
+    while let Walked::More(next) = page(segmenter, id, &single, epoch, effects).await? {
+        if began.elapsed() >= TURN {
+            effects.push(wake_campaign(accepted.clone(), next));
+            break;
         }
+        epoch = Some(next);
     }
+    Ok(())
 }
 
 enum Walked {
     Done,
-    More,
+    /// The page that comes next.
+    More(i32),
 }
 
-/// Commits the next page of a campaign.
+/// Commits the next page of a campaign, unless it is not the one that was expected.
 async fn page(
     segmenter: &Segmenter,
     id: NotificationId,
     event: &NotificationsAccepted,
+    epoch: Option<i32>,
     effects: &mut Effects,
 ) -> Result<Walked, Error> {
     let credentials = segmenter.credentials_for(event).await?;
     let (expansion, rows) = segmenter.store.expand(&[id]).await?;
     let now = expansion.now();
-    let Some(run) = rows.into_iter().next().and_then(|row| Run::read(row, now)) else {
+    let row = rows.into_iter().find(|row| epoch.is_none_or(|expected| expected == row.epoch));
+    let Some(run) = row.and_then(|row| Run::read(row, now)) else {
+        expansion.abandon().await?;
         return Ok(Walked::Done);
     };
+    let limit = segmenter.config.page_recipients;
     let to = &run.notification.draft().to;
-    let (plan, cursor, last) = if to.is_broad() {
-        let limit = segmenter.config.page_recipients;
-        let (devices, last) =
-            expansion.page(run.row.app_key, run.row.cursor.as_deref(), &to.platforms, &to.os, limit).await?;
-        let cursor = devices.last().map(|d| d.person.key().to_owned());
-        let people = paged(to, run.notification.deliver(), devices);
-        (plan(&segmenter.facts(&run), people), cursor, last)
+    let after = run.row.cursor.as_deref();
+    let (people, cursor, last) = if to.is_broad() {
+        let page = expansion.page(run.row.app_key, after, &to.platforms, &to.os, limit).await?;
+        (paged(to, run.notification.deliver(), page.devices), page.cursor, page.last)
     } else {
-        let plans = segmenter.audiences(&expansion, std::slice::from_ref(&run)).await?;
-        let Some(plan) = plans.into_iter().next() else { return Ok(Walked::Done) };
-        (plan, None, true)
+        let people = segmenter.audiences(&expansion, std::slice::from_ref(&run)).await?;
+        cut(people.into_iter().flatten().collect(), after, limit)
     };
-    let mut used: HashMap<Platform, i64> = expansion.outstanding(Lane::Bulk).await?.into_iter().collect();
-    let most = segmenter.config.outstanding_chunks;
-    let credit = |platform| {
-        let used = used.entry(platform).or_default();
-        *used += 1;
-        *used <= most
-    };
+    let plan = plan(&segmenter.facts(&run), people);
+    let mut credit = Credit::read(&expansion, &run, segmenter.config.outstanding_chunks).await?;
     let credentials = credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice);
-    let prepared = prepare(&run, plan, last, false, cursor, credentials, now, credit);
+    let prepared = prepare(&run, plan, last, false, cursor, credentials, now, |platform| credit.take(platform));
     expansion.commit(vec![prepared.page], segmenter.slot).await?;
     effects.extend(messages(Lane::Bulk, prepared.messages, now));
-    Ok(if last { Walked::Done } else { Walked::More })
+    if !last {
+        return Ok(Walked::More(run.row.epoch + 1));
+    }
+    // Its chunks may all be closed by now, and then nobody else will look.
+    if let Err(error) = segmenter.store.finish_runs(&[run.id]).await {
+        tracing::debug!(%error, "a run is left to the housekeeping to be marked as finished");
+    }
+    Ok(Walked::Done)
+}
+
+/// How many chunks may be published right after the page, by platform.
+struct Credit {
+    most: i64,
+    used: HashMap<Platform, (i64, i64)>,
+}
+
+impl Credit {
+    async fn read(expansion: &Expansion, run: &Run, most: i64) -> Result<Self, Error> {
+        let used = expansion.outstanding(Lane::Bulk, run.row.tenant_key).await?;
+        Ok(Self { most, used: used.into_iter().map(|(platform, all, own)| (platform, (all, own))).collect() })
+    }
+
+    /// One more? A tenant takes at most half for itself this way; the other half is the scan's, which shares it between tenants.
+    fn take(&mut self, platform: Platform) -> bool {
+        let (all, own) = self.used.entry(platform).or_default();
+        if *all >= self.most || *own >= (self.most / 2).max(1) {
+            return false;
+        }
+        *all += 1;
+        *own += 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_campaign_leaves_half_of_the_credit_to_others() {
+        let mut credit = Credit { most: 10, used: HashMap::from([(Platform::Fcm, (8, 1))]) };
+        let taken = |credit: &mut Credit, platform| (0..20).filter(|_| credit.take(platform)).count();
+        assert_eq!(taken(&mut credit, Platform::Apns), 5);
+        assert_eq!(taken(&mut credit, Platform::Fcm), 2);
+        let mut least = Credit { most: 1, used: HashMap::new() };
+        assert_eq!(taken(&mut least, Platform::Apns), 1);
+    }
 }

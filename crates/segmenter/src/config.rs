@@ -48,7 +48,8 @@ pub struct SegmenterConfig {
     pub page_recipients: usize,
     /// Wake-ups handled at once per lane, 1-64.
     pub concurrency: usize,
-    /// Chunks outstanding per platform and lane; the rest wait as rows.
+    /// Chunks outstanding per platform in the bulk lane, and 64 times as many in the transactional one, whose chunks are small and travel
+    /// together; the rest wait as rows.
     pub outstanding_chunks: i64,
 }
 

@@ -1,6 +1,6 @@
 //! Wake-ups: from named notifications to committed chunks and their messages.
 
-use crate::audience::{by_run, listed, selectors};
+use crate::audience::{Addressee, by_run, listed, selectors};
 use crate::message::{Member, RunText, chunk, messages};
 use crate::plan::{Plan, RunFacts, plan};
 use crate::trace::{self, Trace};
@@ -10,7 +10,8 @@ use carillon_domain::ids::{AppKey, ChunkId, NotificationId, RunId, TenantKey};
 use carillon_domain::limits;
 use carillon_domain::notification::Notification;
 use carillon_domain::platform::{Lane, Platform};
-use carillon_store::{Error, Expansion, NewChunk, Page, RunRow};
+use carillon_payload::{Facts, Variants};
+use carillon_store::{Error, Expansion, NewChunk, Page, RunRow, fresh_lease};
 use carillon_telemetry::names::field;
 use carillon_wire::events::{AdvanceGrant, NotificationsAccepted, SealedCredential};
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +22,10 @@ use uuid::Uuid;
 
 /// How long a lease granted in advance lasts, in milliseconds; the store writes the same.
 const ADVANCE_LEASE_MS: u32 = 3_000;
+
+/// Says in a campaign's wake-up how many pages were committed when it was sent. Where more are committed by now, another wake-up has overtaken
+/// this one, and a campaign is walked by one at a time.
+const EPOCH: &str = "carillon-epoch";
 
 /// Handles one lane's wake-ups.
 pub(crate) struct Wake {
@@ -47,7 +52,7 @@ impl Handler<NotificationsAccepted> for Wake {
         let work = async {
             match self.lane {
                 Lane::Transactional => self.segmenter.expand_group(&event).await,
-                Lane::Bulk => campaign::walk(&self.segmenter, &event).await,
+                Lane::Bulk => campaign::walk(&self.segmenter, &event, epoch_of(delivery)).await,
             }
         };
         work.instrument(span).await.map_err(|error| Fault::new("the audience could not be expanded", error))
@@ -59,6 +64,8 @@ pub(crate) struct Run {
     pub row: RunRow,
     pub notification: Notification,
     pub id: RunId,
+    /// When sending was due: accepted, or its time came. What it may live counts from here, whatever held it up since.
+    pub released_at: Timestamp,
     pub started_at: Timestamp,
     pub expires_at: Timestamp,
     /// Where the trace of a transactional notification goes on; empty if it is not recorded.
@@ -75,12 +82,25 @@ impl Run {
                 return None;
             }
         };
+        let released_at = row.scheduled_at.unwrap_or(row.created_at);
         let (id, started_at, expires_at) = row.run.unwrap_or_else(|| {
             // A scheduled notification's run is minted when sending starts, so that its rows lie in this week's partition.
             let id = if row.scheduled_at.is_some() { RunId(Uuid::now_v7()) } else { row.notification_id.as_run() };
-            (id, now, now + SignedDuration::from_secs(i64::from(notification.ttl().0)))
+            (id, now, released_at + SignedDuration::from_secs(i64::from(notification.ttl().0)))
         });
-        Some(Self { row, notification, id, started_at, expires_at, traceparent: String::new() })
+        Some(Self { row, notification, id, released_at, started_at, expires_at, traceparent: String::new() })
+    }
+}
+
+impl Run {
+    fn payload_facts(&self) -> Facts<'_> {
+        Facts {
+            notification_id: self.row.notification_id,
+            link: 0,
+            expires_at: self.expires_at,
+            icon_url: self.row.icon_url.as_deref(),
+            default_locale: self.row.default_locale.as_deref(),
+        }
     }
 }
 
@@ -103,34 +123,36 @@ impl Segmenter {
             run.traceparent = trace::traceparent(&traces, run.row.notification_id);
         }
         if runs.is_empty() {
+            expansion.abandon().await?;
             return Ok(Vec::new());
         }
         let per_run = self.audiences(&expansion, &runs).await?;
         let mut prepared = Vec::with_capacity(runs.len());
-        for (run, plan) in runs.iter().zip(per_run) {
+        for (run, people) in runs.iter().zip(per_run) {
             let credentials = credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice);
-            prepared.push(prepare(run, plan, true, true, None, credentials, now, |_| true));
+            let plan = plan(&self.facts(run), people);
+            let credit = |platform| self.credit.take(platform);
+            prepared.push(prepare(run, plan, true, true, None, credentials, now, credit));
         }
         let (pages, chunks): (Vec<Page>, Vec<_>) = prepared.into_iter().map(|p| (p.page, p.messages)).unzip();
         expansion.commit(pages, self.slot).await?;
         Ok(messages(Lane::Transactional, chunks.into_iter().flatten().collect(), now))
     }
 
-    /// Reads the listed audiences of runs and plans their one page each.
-    pub(crate) async fn audiences(&self, expansion: &Expansion, runs: &[Run]) -> Result<Vec<Plan>, Error> {
+    /// Reads the listed audiences of runs, each in the order of its persons.
+    pub(crate) async fn audiences(&self, expansion: &Expansion, runs: &[Run]) -> Result<Vec<Vec<Addressee>>, Error> {
         let mut all = Vec::new();
         for (i, run) in runs.iter().enumerate() {
             all.extend(selectors(i as i32, run.row.app_key, &run.notification.draft().to));
         }
         let found = by_run(runs.len(), &all, expansion.select(&all).await?);
-        let mut plans = Vec::with_capacity(runs.len());
+        let mut audiences = Vec::with_capacity(runs.len());
         for (i, (run, found)) in runs.iter().zip(found).enumerate() {
             let own: Vec<_> = all.iter().filter(|s| s.run == i as i32).cloned().collect();
             let to = &run.notification.draft().to;
-            let people = listed(to, run.notification.deliver(), &own, found);
-            plans.push(plan(&self.facts(run), people));
+            audiences.push(listed(to, run.notification.deliver(), &own, found));
         }
-        Ok(plans)
+        Ok(audiences)
     }
 
     pub(crate) fn facts<'a>(&self, run: &'a Run) -> RunFacts<'a> {
@@ -141,6 +163,7 @@ impl Segmenter {
             cascade: draft.cascade.first(),
             first_person: run.row.next_person,
             chunk_recipients: self.config.chunk_recipients,
+            variants: Variants::of(&run.notification, &run.payload_facts()),
         }
     }
 
@@ -182,7 +205,7 @@ pub(crate) fn prepare(
         tenant: &run.row.tenant,
         icon_url: run.row.icon_url.as_deref(),
         default_locale: run.row.default_locale.as_deref(),
-        released_at: run.row.scheduled_at.unwrap_or(run.row.created_at),
+        released_at: run.released_at,
         expires_at: run.expires_at,
         credentials,
         link: 0,
@@ -235,9 +258,14 @@ pub(crate) fn prepare(
     Prepared { page, messages: out }
 }
 
-/// A fresh random lease; 63 bits, so that it fits the column.
-fn fresh_lease() -> i64 {
-    (Uuid::new_v4().as_u128() as u64 >> 1) as i64
+/// Which page a campaign's wake-up is for; nothing: whichever comes next.
+fn epoch_of(delivery: &Delivery) -> Option<i32> {
+    delivery.headers.iter().find(|(name, _)| name == EPOCH).and_then(|(_, value)| value.parse().ok())
+}
+
+/// A campaign's wake-up for its page number `epoch`.
+pub(crate) fn wake_campaign(notification: carillon_wire::events::AcceptedNotification, epoch: i32) -> Outgoing {
+    wake_up(Lane::Bulk, vec![notification]).with_header(EPOCH, epoch.to_string())
 }
 
 /// A wake-up to publish, as part of the current trace.

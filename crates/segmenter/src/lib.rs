@@ -8,6 +8,7 @@ mod audience;
 mod campaign;
 mod config;
 mod credentials;
+mod credit;
 mod handler;
 mod message;
 mod plan;
@@ -28,6 +29,7 @@ use std::time::Duration;
 struct Segmenter {
     store: Store,
     credentials: credentials::Credentials,
+    credit: credit::Credit,
     config: config::SegmenterConfig,
     /// Spreads counters between processes.
     slot: i16,
@@ -43,6 +45,7 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
     let segmenter = Arc::new(Segmenter {
         store: store.clone(),
         credentials: credentials::Credentials::new(store.clone()),
+        credit: credit::Credit::new(config.segmenter.outstanding_chunks),
         config: config.segmenter,
         slot: (std::process::id() % 4) as i16,
     });

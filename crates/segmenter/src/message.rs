@@ -2,6 +2,7 @@
 
 use carillon_broker::Outgoing;
 use carillon_domain::delivery_status::Reason;
+use carillon_domain::device::{DeviceState, Permission};
 use carillon_domain::ids::{ChunkId, NotificationId};
 use carillon_domain::limits;
 use carillon_domain::notification::{Notification, Priority};
@@ -59,7 +60,18 @@ pub(crate) fn chunk(
     let templates: Vec<Option<Template>> =
         variants.locales().map(|locale| fitting(text.notification, platform, locale, &facts)).collect();
     let mut used: Vec<usize> = Vec::new();
-    let targets = members.iter().map(|m| target(m, &variants, &templates, &mut used)).collect();
+    let mut targets = Vec::with_capacity(members.len());
+    let mut bytes = 0;
+    for member in members {
+        // Devices may have got longer tokens or other languages since the chunk was planned. What does not fit any more stays open
+        // at its position, and goes with the next copy.
+        let Some(target) = target(text, member, &variants, &templates, &mut used) else { continue };
+        bytes += carillon_wire::target_len(&target);
+        if bytes > limits::CHUNK_BYTES && !targets.is_empty() {
+            break;
+        }
+        targets.push(target);
+    }
     let delivery = carillon_payload::delivery(text.notification, platform, &facts);
     DispatchChunk {
         run_id: id.run.0.as_bytes().to_vec(),
@@ -91,34 +103,39 @@ fn fitting(n: &Notification, platform: Platform, locale: Option<&str>, facts: &F
     (template.most_bytes() <= carillon_payload::limit(platform)).then_some(template)
 }
 
-fn target(member: &Member<'_>, variants: &Variants, templates: &[Option<Template>], used: &mut Vec<usize>) -> Target {
-    let closed = |reason: Reason| Target {
-        position: u32::from(member.position),
-        suppressed: reason as u32,
-        ..Default::default()
+/// A member as the dispatcher sees it; nothing when the chunk carries as many variants as it may, and not this one.
+fn target(
+    text: &RunText<'_>,
+    member: &Member<'_>,
+    variants: &Variants,
+    templates: &[Option<Template>],
+    used: &mut Vec<usize>,
+) -> Option<Target> {
+    let closed = |reason: Reason| {
+        Some(Target { position: u32::from(member.position), suppressed: reason as u32, ..Default::default() })
     };
     let Some(device) = member.device else { return closed(Reason::TokenMoved) };
-    if device.state != carillon_domain::device::DeviceState::Active {
-        return closed(match device.state {
-            carillon_domain::device::DeviceState::Invalid => Reason::TokenInvalid,
-            _ => Reason::Inactive,
-        });
+    match device.state {
+        DeviceState::Active => {}
+        DeviceState::Invalid => return closed(Reason::TokenInvalid),
+        DeviceState::Inactive | DeviceState::Forgotten => return closed(Reason::Inactive),
+    }
+    if text.notification.draft().content.is_shown() && device.permission == Permission::Denied {
+        return closed(Reason::PermissionDenied);
     }
     let index = variants.index(device.locale.as_deref());
     if templates.get(index).is_none_or(Option::is_none) {
         return closed(Reason::PayloadTooLarge);
     }
-    let slot = used.iter().position(|v| *v == index);
-    let variant = slot.unwrap_or_else(|| {
-        if used.len() < limits::CHUNK_VARIANTS {
+    let variant = match used.iter().position(|v| *v == index) {
+        Some(variant) => variant,
+        None if used.len() >= limits::CHUNK_VARIANTS => return None,
+        None => {
             used.push(index);
             used.len() - 1
-        } else {
-            // More languages than a chunk carries: the first one, which every notification has.
-            0
         }
-    });
-    Target {
+    };
+    Some(Target {
         position: u32::from(member.position),
         device: device.device.clone(),
         generation: device.generation,
@@ -129,7 +146,7 @@ fn target(member: &Member<'_>, variants: &Variants, templates: &[Option<Template
         variant: variant as u32,
         suppressed: 0,
         is_installation: device.is_installation,
-    }
+    })
 }
 
 fn variant(template: &Template) -> Variant {

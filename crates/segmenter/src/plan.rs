@@ -6,6 +6,7 @@ use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::device::{DeviceState, Permission};
 use carillon_domain::limits;
 use carillon_domain::platform::Platform;
+use carillon_payload::Variants;
 use carillon_store::{DeliveryId, NewCascade, Recipient, Suppressed};
 
 /// What planning needs to know of the run.
@@ -15,6 +16,7 @@ pub(crate) struct RunFacts<'a> {
     pub cascade: Option<&'a CascadeLink>,
     pub first_person: i32,
     pub chunk_recipients: usize,
+    pub variants: Variants,
 }
 
 /// A chunk with the devices that go into it.
@@ -23,6 +25,8 @@ pub(crate) struct PlannedChunk {
     pub members: Vec<Recipient>,
     pub person_numbers: Option<Vec<i32>>,
     bytes: usize,
+    /// The texts its devices fall to.
+    variants: Vec<usize>,
 }
 
 /// A planned page.
@@ -34,7 +38,8 @@ pub(crate) struct Plan {
     pub persons: i32,
 }
 
-/// Plans a page from whole persons in order. Chunks close at the number of recipients, or at 128 KiB of targets.
+/// Plans a page from whole persons in order. A chunk closes at the number of recipients, where its targets
+/// would take more than half of the bytes it may have, or where it would need more variants than it may carry.
 pub(crate) fn plan(facts: &RunFacts<'_>, addressees: Vec<Addressee>) -> Plan {
     let mut plan = Plan { persons: addressees.len() as i32, ..Default::default() };
     let mut open: [Option<PlannedChunk>; Platform::ALL.len()] = Default::default();
@@ -59,11 +64,9 @@ pub(crate) fn plan(facts: &RunFacts<'_>, addressees: Vec<Addressee>) -> Plan {
                 plan.suppressed.push(Suppressed { subject: device.key.0, platform, person: None, reason });
                 continue;
             }
-            ending.open += 1;
+            ending.open = ending.open.saturating_add(1);
             let slot = &mut open[device.platform as usize - 1];
-            if let Some(full) = add(slot, device, facts.cascade.map(|_| number), facts.chunk_recipients) {
-                plan.chunks.push(full);
-            }
+            plan.chunks.extend(add(slot, device, facts.cascade.map(|_| number), facts));
         }
         if let Some(link) = facts.cascade {
             plan.cascades.push(NewCascade {
@@ -112,17 +115,26 @@ fn add(
     slot: &mut Option<PlannedChunk>,
     device: Recipient,
     person_number: Option<i32>,
-    most: usize,
+    facts: &RunFacts<'_>,
 ) -> Option<PlannedChunk> {
+    let variant = facts.variants.index(device.locale.as_deref());
     let bytes = device.token.len() + device.device.len() + device.p256dh.len() + device.auth.len() + 32;
-    let full = slot.as_ref().is_some_and(|c| c.members.len() >= most || c.bytes + bytes > limits::CHUNK_BYTES / 2);
+    let full = slot.as_ref().is_some_and(|c| {
+        c.members.len() >= facts.chunk_recipients
+            || c.bytes + bytes > limits::CHUNK_BYTES / 2
+            || (c.variants.len() >= limits::CHUNK_VARIANTS && !c.variants.contains(&variant))
+    });
     let closed = if full { slot.take() } else { None };
     let chunk = slot.get_or_insert_with(|| PlannedChunk {
         platform: device.platform,
         members: Vec::new(),
         person_numbers: person_number.map(|_| Vec::new()),
         bytes: 0,
+        variants: Vec::new(),
     });
+    if !chunk.variants.contains(&variant) {
+        chunk.variants.push(variant);
+    }
     chunk.bytes += bytes;
     chunk.members.push(device);
     if let (Some(numbers), Some(number)) = (&mut chunk.person_numbers, person_number) {

@@ -1,16 +1,17 @@
 //! The scan: publishes what is due, and keeps the tables in order.
 
 use crate::Segmenter;
-use crate::handler::wake_up;
+use crate::credit::most;
+use crate::handler::{wake_campaign, wake_up};
 use crate::message::{Member, RunText, chunk, messages};
-use carillon_broker::{Broker, Outgoing};
+use carillon_broker::{Broker, Outgoing, PublishError};
 use carillon_domain::limits;
 use carillon_domain::platform::{Lane, Platform};
-use carillon_store::{DueChunk, Error};
+use carillon_store::{DueChunk, DueNotification, Error};
 use carillon_wire::events::{AcceptedNotification, DispatchChunk};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How often the tables are looked at.
@@ -19,6 +20,10 @@ const EVERY: Duration = Duration::from_millis(250);
 const NOTIFICATIONS: i64 = 640;
 /// Chunks published in one look per platform and lane: their messages lie in memory together.
 const CHUNKS: i64 = 50;
+/// How long what a lost connection left unconfirmed is published again from memory, before it is left to its time.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long ago a run must have begun for the housekeeping to look whether it was left unfinished, in seconds.
+const STALE_SECONDS: f64 = 30.0;
 
 /// Scans until the process stops. While the publishing connection is down nothing is taken: it would only be marked as published.
 pub(crate) async fn run(segmenter: Arc<Segmenter>, broker: Broker, stop: CancellationToken) -> Result<(), Infallible> {
@@ -26,7 +31,7 @@ pub(crate) async fn run(segmenter: Arc<Segmenter>, broker: Broker, stop: Cancell
     while !stop.is_cancelled() {
         let mut more = false;
         if broker.status().borrow().accepts() {
-            let result = look(&segmenter, &broker).await;
+            let result = look(&segmenter, &broker, &stop).await;
             if result.is_err() != failing {
                 failing = result.is_err();
                 match &result {
@@ -47,43 +52,49 @@ pub(crate) async fn run(segmenter: Arc<Segmenter>, broker: Broker, stop: Cancell
 }
 
 /// One look; `true` when there is probably more.
-async fn look(segmenter: &Segmenter, broker: &Broker) -> Result<bool, Error> {
+async fn look(segmenter: &Segmenter, broker: &Broker, stop: &CancellationToken) -> Result<bool, Error> {
     let mut more = false;
     let due = segmenter.store.due_notifications(NOTIFICATIONS).await?;
     more |= due.len() as i64 == NOTIFICATIONS;
-    let mut outgoing = Vec::new();
+    publish(broker, wake_ups(&due), stop).await;
     for lane in Lane::ALL {
-        let accepted: Vec<AcceptedNotification> = due
-            .iter()
-            .filter(|n| n.lane == *lane)
-            .map(|n| AcceptedNotification {
-                id: n.notification_id.0.as_bytes().to_vec(),
-                tenant_key: n.tenant_key.0,
-                app_key: n.app_key.0,
-                ..Default::default()
-            })
-            .collect();
-        // A campaign takes a turn of its own; small ones are expanded together.
-        let group = if *lane == Lane::Bulk { 1 } else { limits::WAKEUP_NOTIFICATIONS };
-        outgoing.extend(accepted.chunks(group).map(|g| wake_up(*lane, g.to_vec())));
-    }
-    publish(broker, outgoing).await;
-    for platform in Platform::ALL {
-        for lane in Lane::ALL {
-            let credit = segmenter.config.outstanding_chunks;
+        let credit = most(*lane, segmenter.config.outstanding_chunks);
+        if *lane == Lane::Transactional {
+            segmenter.credit.counted(&segmenter.store.outstanding(*lane).await?);
+        }
+        for platform in Platform::ALL {
             let due = segmenter.store.due_chunks(*platform, *lane, credit, CHUNKS).await?;
             more |= due.len() as i64 == CHUNKS;
             let mut chunks = Vec::with_capacity(due.len());
+            let mut failed = None;
             for item in &due {
-                if let Some(message) = again(segmenter, *platform, item).await? {
-                    chunks.push((*platform, message));
+                match again(segmenter, *platform, item).await {
+                    Ok(message) => chunks.extend(message.map(|message| (*platform, message))),
+                    Err(error) => failed = Some(error),
                 }
             }
-            publish(broker, messages(*lane, chunks, jiff::Timestamp::now())).await;
+            publish(broker, messages(*lane, chunks, jiff::Timestamp::now()), stop).await;
+            if let Some(error) = failed {
+                return Err(error);
+            }
         }
     }
     more |= segmenter.store.close_cancelled(segmenter.slot).await?;
     Ok(more)
+}
+
+/// Wakes for what is due. A campaign takes turns of its own; small ones are expanded together.
+fn wake_ups(due: &[DueNotification]) -> Vec<Outgoing> {
+    let accepted = |n: &DueNotification| AcceptedNotification {
+        id: n.notification_id.0.as_bytes().to_vec(),
+        tenant_key: n.tenant_key.0,
+        app_key: n.app_key.0,
+        ..Default::default()
+    };
+    let (campaigns, small): (Vec<_>, Vec<_>) = due.iter().partition(|n| n.lane == Lane::Bulk);
+    let small: Vec<AcceptedNotification> = small.into_iter().map(accepted).collect();
+    let groups = small.chunks(limits::WAKEUP_NOTIFICATIONS).map(|g| wake_up(Lane::Transactional, g.to_vec()));
+    groups.chain(campaigns.into_iter().map(|n| wake_campaign(accepted(n), n.epoch))).collect()
 }
 
 /// The message of a chunk, with its targets as they are now.
@@ -116,28 +127,48 @@ async fn again(segmenter: &Segmenter, platform: Platform, due: &DueChunk) -> Res
     Ok(Some(chunk(&text, platform, due.chunk, due.copy.saturating_sub(1), None, &members)))
 }
 
-/// Publishes; what is not confirmed is found again by its time.
-async fn publish(broker: &Broker, outgoing: Vec<Outgoing>) {
-    if outgoing.is_empty() {
-        return;
+/// Publishes, and again from memory what the connection took along. What is not confirmed even then is found again by its time.
+async fn publish(broker: &Broker, outgoing: Vec<Outgoing>, stop: &CancellationToken) {
+    let (mut left, started, mut refused) = (outgoing, Instant::now(), 0);
+    while !left.is_empty() {
+        let results = broker.publisher().publish_all(left.clone()).await;
+        let mut again = Vec::new();
+        for (message, result) in left.into_iter().zip(results) {
+            match result {
+                Ok(()) => {}
+                Err(PublishError::Unavailable | PublishError::Unknown(_)) => again.push(message),
+                Err(_) => refused += 1,
+            }
+        }
+        left = again;
+        if left.is_empty() || started.elapsed() > PATIENCE || stop.is_cancelled() {
+            break;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => {}
+        }
     }
-    let results = broker.publisher().publish_all(outgoing).await;
-    let failed = results.iter().filter(|r| r.is_err()).count();
+    let failed = refused + left.len();
     if failed > 0 {
-        tracing::warn!(
-            failed,
-            of = results.len(),
-            "due work was not confirmed by the broker; it will be published again"
-        );
+        tracing::warn!(failed, "due work was not confirmed by the broker; it will be published again");
     }
 }
 
 /// Slow chores: runs that a crash left unfinished, partitions to come, what has served its time.
 pub(crate) async fn keep_house(segmenter: Arc<Segmenter>, stop: CancellationToken) -> Result<(), Infallible> {
     let mut round: u32 = 0;
+    let mut after = None;
     while !stop.is_cancelled() {
         let done = async {
-            segmenter.store.finish_stale(30.0).await?;
+            (_, after) = segmenter.store.finish_stale(STALE_SECONDS, after).await?;
+            loop {
+                let closed = segmenter.store.close_expired(segmenter.slot).await?;
+                if closed.is_empty() || stop.is_cancelled() {
+                    break;
+                }
+                segmenter.store.finish_runs(&closed).await?;
+            }
             if round.is_multiple_of(6) {
                 segmenter.store.purge().await?;
             }

@@ -1,17 +1,18 @@
 //! Claim and Report, as dispatchers call them.
 
 use crate::claimers::Claimers;
-use crate::group::{Group, Waiting, work};
+use crate::group::{Bounds, Group, Waiting, work};
 use crate::trace;
 use carillon_domain::ids::{ChunkId, RunId};
 use carillon_runtime::Scope;
-use carillon_store::{Asked, ChunkReport, Continue, Error, Granted, Store};
+use carillon_store::{Asked, ChunkReport, Continue, Error, Granted, Store, fresh_lease};
 use carillon_wire::internal::ledger_server::Ledger as LedgerRpc;
 use carillon_wire::internal::{
     ClaimAnswer, ClaimRequest, ClaimResponse, Grant, ReportAnswer, ReportRequest, ReportResponse,
 };
 use carillon_wire::outcome_from_wire;
 use jiff::Timestamp;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,10 +21,14 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-/// Calls that share one transaction.
-const GROUP: usize = 64;
+/// Claims that share one transaction: calls, and chunks in them.
+const CLAIMS: Bounds = Bounds { calls: 64, weight: 1_024 };
+/// Reports that share one transaction: calls, and chunks and outcomes in them.
+const REPORTS: Bounds = Bounds { calls: 64, weight: 16_384 };
 /// Chunks in one call.
 const CHUNKS: usize = 256;
+/// Outcomes in one call.
+const OUTCOMES: usize = 8_192;
 /// Runs that wait to be looked at for being finished; more are found by the segmenter's housekeeping.
 const CLOSING: usize = 10_000;
 
@@ -48,12 +53,12 @@ impl Ledger {
         let (s, c) = (store.clone(), Arc::clone(&cut_off));
         let stop = scope.stopping();
         scope.spawn("claims", async move {
-            work(claim_queue, GROUP, stop, |group| commit_claims(&s, &c, group)).await;
+            work(claim_queue, CLAIMS, Vec::len, stop, |group| commit_claims(&s, &c, group)).await;
             Ok::<_, Infallible>(())
         });
         let (s, stop) = (store.clone(), scope.stopping());
         scope.spawn("reports", async move {
-            work(report_queue, GROUP, stop, |group| commit_reports(&s, slot, &cut_off, &closed, group)).await;
+            work(report_queue, REPORTS, weight, stop, |group| commit_reports(&s, slot, &cut_off, &closed, group)).await;
             Ok::<_, Infallible>(())
         });
         scope.spawn("finished runs", async move {
@@ -62,6 +67,11 @@ impl Ledger {
         });
         Self { claims, reports, claimers: Claimers::default() }
     }
+}
+
+/// Every chunk is a row to write, every outcome another.
+fn weight(reports: &Vec<ChunkReport>) -> usize {
+    reports.iter().map(|r| 1 + r.outcomes.len()).sum()
 }
 
 /// Remembers since when the ledger can be reached. For one lease after it was cut off (its own start, its database's) it grants no chunk whose lease
@@ -89,22 +99,16 @@ impl CutOff {
 
 async fn commit_claims(store: &Store, cut_off: &CutOff, group: Vec<Waiting<Vec<Asked>, Claims>>) {
     // Two callers asking for one chunk in one group: the first is granted, the second finds it leased.
-    let mut unique: Vec<Asked> = Vec::new();
-    for asked in group.iter().flat_map(|w| &w.question) {
-        if !unique.iter().any(|u| u.chunk == asked.chunk) {
-            unique.push(*asked);
-        }
-    }
+    let mut known = HashSet::new();
+    let unique: Vec<Asked> =
+        group.iter().flat_map(|w| &w.question).filter(|asked| known.insert(asked.chunk)).copied().collect();
     let leases: Vec<i64> = unique.iter().map(|_| fresh_lease()).collect();
     match store.claim(&unique, &leases, cut_off.holds()).await {
         Ok((answers, now)) => {
-            let mut granted: Vec<(ChunkId, Option<Granted>)> = unique.iter().map(|u| u.chunk).zip(answers).collect();
+            let mut granted: HashMap<ChunkId, Option<Granted>> = unique.iter().map(|u| u.chunk).zip(answers).collect();
             for waiting in group {
-                let answers = waiting
-                    .question
-                    .iter()
-                    .map(|a| granted.iter_mut().find(|(g, _)| *g == a.chunk).and_then(|(_, answer)| answer.take()))
-                    .collect();
+                let mut answer = |asked: &Asked| granted.get_mut(&asked.chunk).and_then(Option::take);
+                let answers = waiting.question.iter().map(&mut answer).collect();
                 let _ = waiting.answer.send(Ok((answers, now)));
             }
         }
@@ -132,16 +136,11 @@ async fn commit_reports(
                 let _ = closed.try_send(run);
             }
             let now = reported.now.unwrap_or(Timestamp::UNIX_EPOCH);
+            // Each report's own word: who goes on with a chunk says nothing about who only tells of it.
+            let mut words = reported.answers.into_iter();
             for waiting in group {
-                let words = waiting
-                    .question
-                    .iter()
-                    .map(|r| {
-                        let holder = reported.answers.iter().filter(|(id, _)| *id == r.chunk).map(|(_, word)| *word);
-                        holder.fold(Continue::Stop, |kept, word| if kept == Continue::Stop { word } else { kept })
-                    })
-                    .collect();
-                let _ = waiting.answer.send(Ok((words, now)));
+                let own = words.by_ref().take(waiting.question.len()).collect();
+                let _ = waiting.answer.send(Ok((own, now)));
             }
         }
         Err(error) => {
@@ -164,10 +163,6 @@ async fn finish(store: Store, mut closed: mpsc::Receiver<RunId>) {
         }
         runs.clear();
     }
-}
-
-fn fresh_lease() -> i64 {
-    (Uuid::new_v4().as_u128() as u64 >> 1) as i64
 }
 
 fn status_of(error: &Error) -> Status {
@@ -212,6 +207,9 @@ impl LedgerRpc for Ledger {
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
         let request = request.into_inner();
         check_size(request.chunks.len())?;
+        if request.chunks.iter().map(|c| c.outcomes.len()).sum::<usize>() > OUTCOMES {
+            return Err(Status::invalid_argument(format!("at most {OUTCOMES} outcomes a call")));
+        }
         self.claimers.heard(&request.platform, &request.claimer, Instant::now());
         let _traced = trace::commits(&request.chunks);
         let mut reports = Vec::with_capacity(request.chunks.len());
