@@ -169,7 +169,7 @@ impl<'a> Segmentation<'a> {
 
 /// B3.
 pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
-    let segmentation = Segmentation::start(stack, options.size(2_000_000, 20_000)).await?;
+    let segmentation = Segmentation::start(stack, options.scaled(2_000_000, 20_000)).await?;
     segmentation.ours().await?;
     let pairs = Pairs::measure(options.pairs, || segmentation.ours(), || segmentation.floor()).await?;
     let (now, peak) = cpu::memory(segmentation.segmenter.pid)?;

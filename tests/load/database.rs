@@ -2,10 +2,9 @@
 
 use anyhow::{Context as _, Result};
 use carillon_store::Store;
-use serde_json::json;
 use tokio_postgres::{Client, NoTls};
 
-use crate::fixture::{APP, BUNDLE, TEAM, TENANT, seal};
+use crate::fixture::{APP, TENANT, apns_credential, seal};
 use crate::stack::Stack;
 
 /// A schema with one tenant and one app.
@@ -18,8 +17,26 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Makes it anew.
+    /// Makes it anew, with the tenant and the app.
     pub(crate) async fn create(stack: &Stack, name: &str) -> Result<Self> {
+        let mut database = Self::empty(stack, name).await?;
+        database.sql.execute("INSERT INTO tenants (tenant) VALUES ($1)", &[&TENANT]).await?;
+        let statement =
+            "INSERT INTO apps (tenant_key, app, public_key) SELECT tenant_key, $1, 'cpk_bench' FROM tenants";
+        database.sql.execute(statement, &[&APP]).await?;
+        database.read_keys().await?;
+        Ok(database)
+    }
+
+    /// Reads what the one tenant and the one app are known by inside.
+    pub(crate) async fn read_keys(&mut self) -> Result<()> {
+        let row = self.sql.query_one("SELECT tenant_key, app_key FROM apps", &[]).await?;
+        (self.tenant_key, self.app_key) = (row.get(0), row.get(1));
+        Ok(())
+    }
+
+    /// Makes it anew, with the schema alone.
+    pub(crate) async fn empty(stack: &Stack, name: &str) -> Result<Self> {
         let admin = connect(&stack.database).await?;
         admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await?;
@@ -27,11 +44,7 @@ impl Database {
         let store = Store::open(&carillon_store::Config::new(url.clone()), "bench")?;
         store.migrate().await?;
         let sql = connect(&url).await?;
-        let row = sql.query_one("INSERT INTO tenants (tenant) VALUES ($1) RETURNING tenant_key", &[&TENANT]).await?;
-        let tenant_key: i32 = row.get(0);
-        let statement = "INSERT INTO apps (tenant_key, app, public_key) VALUES ($1, $2, 'cpk_bench') RETURNING app_key";
-        let app_key: i32 = sql.query_one(statement, &[&tenant_key, &APP]).await?.get(0);
-        Ok(Self { url, store, sql, tenant_key, app_key })
+        Ok(Self { url, store, sql, tenant_key: 0, app_key: 0 })
     }
 
     /// A credential of the app, sealed as ingest-api does.
@@ -44,8 +57,7 @@ impl Database {
 
     /// The app's APNs credential.
     pub(crate) async fn apns_credential(&self, key_id: &str, private_key: &str) -> Result<()> {
-        let plain = json!({"auth": "token", "key_id": key_id, "team_id": TEAM, "bundle_id": BUNDLE, "private_key": private_key});
-        self.credential(1, "apns", &plain.to_string()).await
+        self.credential(1, "apns", &apns_credential(private_key, key_id).to_string()).await
     }
 
     /// Devices `0..count`, every second one of FCM, each of a user of its own. A token begins with the device's ordinal; persons

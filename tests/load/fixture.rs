@@ -4,9 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use anyhow::Result;
 use carillon_domain::audience::Audience;
 use carillon_domain::content::{Content, JsonText};
 use carillon_domain::ids::{ChunkId, NotificationId, RunId};
@@ -19,9 +17,7 @@ use carillon_wire::events::splice::What;
 use carillon_wire::events::{
     Delivery, DispatchChunk, DispatchChunks, SealedCredential, Splice as WireSplice, Target, Variant,
 };
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Recipients of a chunk.
@@ -32,6 +28,8 @@ pub(crate) const TENANT: &str = "bench";
 pub(crate) const APP: &str = "shop";
 pub(crate) const TEAM: &str = "TEAM123456";
 pub(crate) const BUNDLE: &str = "com.example.shop";
+/// The Firebase project.
+pub(crate) const PROJECT: &str = "bench-push";
 /// For the services between each other.
 pub(crate) const INTERNAL: &str = "internal-token-of-the-bench";
 
@@ -72,9 +70,10 @@ pub(crate) fn device_id(ordinal: u64) -> String {
     format!("device-{ordinal:012}")
 }
 
-/// One run over devices `0..count`, as the segmenter would publish it for APNs.
+/// One run over devices `0..count`, as the segmenter would publish it for a platform.
 pub(crate) struct Campaign {
     pub(crate) run: RunId,
+    pub(crate) platform: Platform,
     template: Template,
     delivery: carillon_payload::Delivery,
     expires_at: jiff::Timestamp,
@@ -83,16 +82,16 @@ pub(crate) struct Campaign {
 }
 
 impl Campaign {
-    pub(crate) fn apns(count: usize, private_key: &str, key_id: &str) -> Result<Self> {
+    /// `credential` is what the sealed credential holds.
+    pub(crate) fn new(platform: Platform, count: usize, credential: &Value) -> Result<Self> {
         let notification = notification(Audience { all: true, ..Audience::default() })?;
         let id = NotificationId(Uuid::now_v7());
         let expires_at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 28);
         let facts = Facts { notification_id: id, link: 0, expires_at, icon_url: None, default_locale: None };
-        let template = carillon_payload::render(&notification, Platform::Apns, None, &facts)?;
-        let delivery = carillon_payload::delivery(&notification, Platform::Apns, &facts);
-        let plain = json!({"auth": "token", "key_id": key_id, "team_id": TEAM, "bundle_id": BUNDLE, "private_key": private_key});
-        let sealed = seal("apns", &plain.to_string())?;
-        Ok(Self { run: id.as_run(), template, delivery, expires_at, sealed, count })
+        let template = carillon_payload::render(&notification, platform, None, &facts)?;
+        let delivery = carillon_payload::delivery(&notification, platform, &facts);
+        let sealed = seal(platform.as_str(), &credential.to_string())?;
+        Ok(Self { run: id.as_run(), platform, template, delivery, expires_at, sealed, count })
     }
 
     /// One message a chunk.
@@ -151,14 +150,17 @@ impl Campaign {
     /// of each message.
     pub(crate) fn write_requests(&self, path: &Path, authorization: &str) -> Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
-        let headers = json!({
-            "apns-topic": BUNDLE,
-            "apns-push-type": if self.delivery.shown { "alert" } else { "background" },
-            "apns-priority": if self.delivery.priority == Priority::High { "10" } else { "5" },
-            "apns-expiration": self.expires_at.as_second().to_string(),
-            "apns-collapse-id": self.delivery.collapse_id,
-            "authorization": authorization,
-        });
+        let headers = match self.platform {
+            Platform::Apns => json!({
+                "apns-topic": BUNDLE,
+                "apns-push-type": if self.delivery.shown { "alert" } else { "background" },
+                "apns-priority": if self.delivery.priority == Priority::High { "10" } else { "5" },
+                "apns-expiration": self.expires_at.as_second().to_string(),
+                "apns-collapse-id": self.delivery.collapse_id,
+                "authorization": authorization,
+            }),
+            _ => json!({"content-type": "application/json", "authorization": authorization}),
+        };
         writeln!(file, "{headers}")?;
         for ordinal in 0..self.count {
             let device = device_id(ordinal as u64);
@@ -168,8 +170,11 @@ impl Campaign {
             let values = Values::new(Address::Token(&token), &device, reference, 2_419_200);
             // The id that a dispatcher gives the message: the same bytes on the wire.
             let name = [device.as_bytes(), &[0], &0u32.to_be_bytes()].concat();
-            let id = Uuid::new_v5(&self.run.0, &name).to_string();
-            for part in [format!("/3/device/{token}").into_bytes(), id.into_bytes(), self.template.render(&values)] {
+            let (path, id) = match self.platform {
+                Platform::Apns => (format!("/3/device/{token}"), Uuid::new_v5(&self.run.0, &name).to_string()),
+                _ => (format!("/v1/projects/{PROJECT}/messages:send"), String::new()),
+            };
+            for part in [path.into_bytes(), id.into_bytes(), self.template.render(&values)] {
                 file.write_all(&u32::try_from(part.len())?.to_le_bytes())?;
                 file.write_all(&part)?;
             }
@@ -178,25 +183,16 @@ impl Campaign {
     }
 }
 
+/// An APNs credential as a tenant uploads it.
+pub(crate) fn apns_credential(private_key: &str, key_id: &str) -> Value {
+    json!({"auth": "token", "key_id": key_id, "team_id": TEAM, "bundle_id": BUNDLE, "private_key": private_key})
+}
+
 /// Seals a credential of the bench's app.
 pub(crate) fn seal(kind: &str, plain: &str) -> Result<Vec<u8>> {
     let vault = Vault::from_list(MASTER).and_then(|vault| vault.for_kind(kind)).map_err(|e| anyhow::anyhow!("{e}"))?;
     let context = Context { tenant: TENANT, app: Some(APP), kind, version: 1 };
     vault.seal(&context, plain.as_bytes()).map_err(|e| anyhow::anyhow!("{e}"))
-}
-
-/// A provider token ("Establishing a token-based connection"), for the floor.
-pub(crate) fn provider_token(private_key: &str, key_id: &str) -> Result<String> {
-    let body: String = private_key.lines().filter(|line| !line.starts_with("-----")).collect();
-    let der = base64::engine::general_purpose::STANDARD.decode(body)?;
-    let random = SystemRandom::new();
-    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random)
-        .map_err(|e| anyhow::anyhow!("the key does not read: {e}"))?;
-    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let claims = json!({"iss": TEAM, "iat": jiff::Timestamp::now().as_second()});
-    let signed = format!("{}.{}", part(json!({"alg": "ES256", "kid": key_id})), part(claims));
-    let signature = key.sign(&random, signed.as_bytes()).ok().context("the token cannot be signed")?;
-    Ok(format!("bearer {signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use futures::stream::FuturesUnordered;
 use h2::client::SendRequest;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::bearers;
 use crate::processes::Talker;
 use crate::report::say;
 
@@ -86,14 +86,7 @@ impl Plan {
 }
 
 async fn connect(authority: &str, ca: &Path) -> Result<SendRequest<Bytes>> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca)? {
-        roots.add(certificate?)?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = bearers::tls(ca, b"h2")?;
     let stream = TcpStream::connect(authority).await?;
     stream.set_nodelay(true)?;
     let host = authority.split(':').next().unwrap_or_default().to_owned();

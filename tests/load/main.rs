@@ -2,20 +2,26 @@
 //! it, a floor: the least work that anyone must do. Every measurement is also a check that nothing was lost or doubled.
 //!
 //! `ROWS=B4,B7` runs some rows, `SHORT=1` runs small sizes with the same checks and no judgement of times, `PAIRS=n` sets how
-//! often stage and floor are measured, `KEEP=1` leaves broker and database running.
+//! often stage and floor are measured, `SCALE=0.1` shrinks the largest rows, `KEEP=1` leaves broker and database running.
 
+mod b01_ingest;
 mod b03_segmentation;
 mod b04_dispatch;
 mod b07_outcomes;
+mod b08_end_to_end;
+mod bearers;
+mod caller;
 mod cpu;
 mod database;
 mod fixture;
 mod floor_copy;
 mod floor_h2;
+mod floor_ingest;
 mod floor_publish;
 mod grants;
 mod http1;
 mod pairs;
+mod platform;
 mod processes;
 mod queues;
 mod report;
@@ -34,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) pairs: usize,
     /// Ids of the wanted rows; empty means all.
     pub(crate) rows: Vec<String>,
+    /// Shrinks the rows that need a million devices.
+    pub(crate) scale: f64,
     /// Broker and database stay.
     pub(crate) keep: bool,
 }
@@ -45,12 +53,18 @@ impl Options {
         let short = word("SHORT") == "1";
         let rows = word("ROWS").split([',', ' ']).filter(|row| !row.is_empty()).map(str::to_owned).collect();
         let pairs = word("PAIRS").parse().unwrap_or(if short { 1 } else { 5 });
-        Self { short, pairs, rows, keep: word("KEEP") == "1" }
+        let scale = word("SCALE").parse().unwrap_or(1.0);
+        Self { short, pairs, rows, scale, keep: word("KEEP") == "1" }
     }
 
     /// The size for this run.
     pub(crate) fn size(&self, full: usize, short: usize) -> usize {
         if self.short { short } else { full }
+    }
+
+    /// The size for this run of a row that takes minutes at its full size: `SCALE=0.1` makes it smaller.
+    pub(crate) fn scaled(&self, full: usize, short: usize) -> usize {
+        if self.short { short } else { ((full as f64 * self.scale) as usize).next_multiple_of(2 * fixture::CHUNK) }
     }
 
     fn wants(&self, row: &str) -> bool {
@@ -62,6 +76,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
         Some("floor-h2") => floor_h2::run(&arguments[1..]),
+        Some("floor-ingest") => floor_ingest::run(&arguments[1..]),
         Some("floor-segmentation") => floor_publish::run(&arguments[1..]),
         _ => bench(),
     };

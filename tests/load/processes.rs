@@ -58,9 +58,9 @@ impl Process {
         let process = Self::start(directory, name, &[], &settings)?;
         let base = format!("http://{admin}");
         let began = std::time::Instant::now();
-        while http1::call(&base, "GET", "/readyz", None, None).await.is_err() {
+        while let Err(error) = http1::call(&base, "GET", "/readyz", None, None).await {
             if began.elapsed() > READY || !process.is_alive() {
-                bail!("{name} is not ready, see {}", process.log.display());
+                bail!("{name} is not ready ({error:#}), see {}", process.log.display());
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
         }

@@ -18,6 +18,16 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 const WINDOW: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Every queue that the bench's services read.
+pub(crate) const ALL: [&str; 6] = [
+    topology::RUNS_TRANSACTIONAL.name(),
+    topology::RUNS_BULK.name(),
+    topology::APNS_TRANSACTIONAL.name(),
+    topology::APNS_BULK.name(),
+    topology::FCM_TRANSACTIONAL.name(),
+    topology::FCM_BULK.name(),
+];
+
 /// Our own client, with the topology declared.
 pub(crate) async fn broker(url: &str) -> Result<Broker> {
     let config = carillon_broker::Config::new(url.to_owned());
@@ -41,6 +51,15 @@ impl Bare {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(Self { channel, _connection: connection })
+    }
+
+    /// A quorum queue of the bench's own, bound to nothing.
+    pub(crate) async fn declare(&self, queue: &str) -> Result<()> {
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), lapin::types::AMQPValue::LongString("quorum".into()));
+        self.channel.queue_declare(queue.into(), options, arguments).await?;
+        Ok(())
     }
 
     /// Removes what is in a queue.

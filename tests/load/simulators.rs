@@ -69,6 +69,11 @@ impl Simulators {
         answer["private_key"].as_str().map(str::to_owned).context("no private key")
     }
 
+    /// Makes a Firebase project; its service account.
+    pub(crate) async fn fcm_project(&self, project: &str) -> Result<Value> {
+        self.call("POST", "/fcm/projects", Some(&json!({"project_id": project}))).await
+    }
+
     /// Sets the weather at a provider.
     pub(crate) async fn conditions(&self, provider: &str, conditions: &Value) -> Result<()> {
         self.call("PUT", &format!("/conditions/{provider}"), Some(conditions)).await.map(drop)

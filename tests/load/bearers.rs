@@ -1,0 +1,89 @@
+//! What the floors show to the providers: tokens of their own, made once and outside of what is measured.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::fixture::TEAM;
+
+/// A provider token ("Establishing a token-based connection").
+pub(crate) fn apns(private_key: &str, key_id: &str) -> Result<String> {
+    let random = SystemRandom::new();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der(private_key)?, &random)
+        .map_err(|error| anyhow::anyhow!("the key does not read: {error}"))?;
+    let claims = json!({"iss": TEAM, "iat": jiff::Timestamp::now().as_second()});
+    let signed = format!("{}.{}", part(&json!({"alg": "ES256", "kid": key_id})), part(&claims));
+    let signature = key.sign(&random, signed.as_bytes()).ok().context("the token cannot be signed")?;
+    Ok(format!("bearer {signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// A bearer token for a service account (RFC 7523).
+pub(crate) async fn fcm(account: &Value, ca: &Path) -> Result<String> {
+    let text = |name: &str| account[name].as_str().with_context(|| format!("the account has no {name}"));
+    let key = RsaKeyPair::from_pkcs8(&der(text("private_key")?)?).map_err(|e| anyhow::anyhow!("the key: {e}"))?;
+    let now = jiff::Timestamp::now().as_second();
+    let claims = json!({"iss": text("client_email")?, "aud": text("token_uri")?, "iat": now, "exp": now + 3600,
+        "scope": "https://www.googleapis.com/auth/firebase.messaging"});
+    let signed = format!("{}.{}", part(&json!({"alg": "RS256", "typ": "JWT"})), part(&claims));
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).ok().context("not signed")?;
+    let assertion = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+    let form = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
+    let answer = post(text("token_uri")?, ca, &form).await?;
+    Ok(format!("Bearer {}", answer["access_token"].as_str().context("no access token")?))
+}
+
+fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+fn der(pem: &str) -> Result<Vec<u8>> {
+    let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    STANDARD.decode(body).map_err(Into::into)
+}
+
+/// A form over TLS and HTTP/1.1.
+async fn post(url: &str, ca: &Path, form: &str) -> Result<Value> {
+    let (authority, path) =
+        url.strip_prefix("https://").and_then(|rest| rest.split_once('/')).context("an https URL")?;
+    let tls = tls(ca, b"http/1.1")?;
+    let stream = TcpStream::connect(authority).await?;
+    let host = authority.split(':').next().unwrap_or_default().to_owned();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
+    let mut stream = connector.connect(ServerName::try_from(host)?, stream).await?;
+    let head = format!(
+        "POST /{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+        form.len()
+    );
+    stream.write_all(format!("{head}{form}").as_bytes()).await?;
+    let mut answer = Vec::new();
+    // A server that closes without TLS' goodbye has said everything before.
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
+    ensure!(head.contains(" 200 "), "the token endpoint: {body}");
+    serde_json::from_str(body).map_err(Into::into)
+}
+
+/// A client's TLS that trusts the simulators alone.
+pub(crate) fn tls(ca: &Path, protocol: &[u8]) -> Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca)? {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(config)
+}

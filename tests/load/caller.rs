@@ -1,0 +1,76 @@
+//! Callers of the REST intake: keep-alive connections that write the next request when they have read the answer.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// What callers saw.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// Answers of 202.
+    pub(crate) accepted: u64,
+    /// Other answers.
+    pub(crate) otherwise: u64,
+    /// From the first request to the last answer.
+    pub(crate) wall: Duration,
+}
+
+/// Closed loop: so many connections call for so long, with the body that `body` makes for each request's number.
+pub(crate) async fn call(
+    base: &str,
+    key: &str,
+    connections: usize,
+    lasting: Duration,
+    body: impl Fn(u64) -> String + Copy,
+) -> Result<Seen> {
+    let host = base.strip_prefix("http://").context("plain HTTP")?;
+    let began = Instant::now();
+    let callers =
+        (0..connections).map(|caller| one(host, key, caller as u64, connections as u64, began + lasting, body));
+    let seen = futures::future::try_join_all(callers).await?;
+    let sum = |field: fn(&Seen) -> u64| seen.iter().map(field).sum();
+    Ok(Seen { accepted: sum(|one| one.accepted), otherwise: sum(|one| one.otherwise), wall: began.elapsed() })
+}
+
+async fn one(
+    host: &str,
+    key: &str,
+    first: u64,
+    step: u64,
+    until: Instant,
+    body: impl Fn(u64) -> String,
+) -> Result<Seen> {
+    let mut stream = TcpStream::connect(host).await?;
+    stream.set_nodelay(true)?;
+    let (mut seen, mut number, mut buffer) = (Seen::default(), first, Vec::with_capacity(4096));
+    while Instant::now() < until {
+        let body = body(number);
+        number += step;
+        let request = format!(
+            "POST /v1/notifications HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let accepted = answer(&mut stream, &mut buffer).await?;
+        if accepted { seen.accepted += 1 } else { seen.otherwise += 1 }
+    }
+    Ok(seen)
+}
+
+/// Reads one whole answer; whether it is a 202.
+async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<bool> {
+    buffer.clear();
+    loop {
+        if stream.read_buf(buffer).await? == 0 {
+            bail!("the server hung up");
+        }
+        let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = std::str::from_utf8(&buffer[..end])?.to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).context("no length")?;
+        if buffer.len() >= end + 4 + length.trim().parse::<usize>()? {
+            return Ok(head.starts_with("http/1.1 202"));
+        }
+    }
+}
