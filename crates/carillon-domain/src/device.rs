@@ -78,6 +78,8 @@ pub struct DeviceChange {
     pub permission: Option<Permission>,
     /// Tags, replaced as a whole.
     pub tags: Option<Vec<String>>,
+    /// All attributes that are known go, before the ones below are set.
+    pub clear_attributes: bool,
     /// Attributes by name, merged; the value is JSON text of a string, number or boolean.
     pub attributes: Vec<(String, Option<String>)>,
     /// The app's version.

@@ -30,7 +30,7 @@ pub fn draft_from_request(request: pb::SendRequest) -> Result<Draft, Faults> {
         kind: one_of(f, "/kind", some(request.kind), Kind::from_text, Kind::texts),
         content: content(f, request.content.unwrap_or_default()),
         options: options(f, request.options.unwrap_or_default()),
-        send_at: request.schedule.and_then(|s| s.at).and_then(|at| timestamp(f, "/schedule/at", at)),
+        send_at: request.schedule.and_then(|schedule| send_at(f, schedule)),
         cascade: request.cascade.into_iter().enumerate().filter_map(|(i, link)| cascade_link(f, i, link)).collect(),
     };
     faults.into_result(draft)
@@ -70,6 +70,13 @@ fn seconds(faults: &mut Faults, at: &str, text: Option<String>) -> Option<Second
     value
 }
 
+fn send_at(faults: &mut Faults, schedule: pb::Schedule) -> Option<Timestamp> {
+    if schedule.at.is_none() {
+        faults.add("/schedule/at", "is required");
+    }
+    timestamp(faults, "/schedule/at", schedule.at?)
+}
+
 fn timestamp(faults: &mut Faults, at: &str, time: prost_types::Timestamp) -> Option<Timestamp> {
     let value = Timestamp::new(time.seconds, time.nanos).ok();
     if value.is_none() {
@@ -105,6 +112,12 @@ fn audience(faults: &mut Faults, to: pb::Audience) -> Audience {
 }
 
 fn content(faults: &mut Faults, c: pb::Content) -> Content {
+    check_finite(faults, "/content/data", c.data.as_ref());
+    if let Some(overrides) = &c.overrides {
+        check_finite(faults, "/content/overrides/apns", overrides.apns.as_ref());
+        check_finite(faults, "/content/overrides/fcm", overrides.fcm.as_ref());
+        check_finite(faults, "/content/overrides/webpush", overrides.webpush.as_ref());
+    }
     let level = InterruptionLevel::from_text;
     Content {
         title: c.title,
@@ -297,6 +310,21 @@ fn cascade_to_wire(link: &CascadeLink) -> pb::CascadeLink {
                 ttl: link.sms.ttl.map(|t| t.to_string()),
             }),
         }),
+    }
+}
+
+/// Protobuf's doubles can be what JSON has no number for.
+fn check_finite(faults: &mut Faults, at: &str, object: Option<&prost_types::Struct>) {
+    fn is_finite(value: &prost_types::Value) -> bool {
+        match &value.kind {
+            Some(Value::NumberValue(n)) => n.is_finite(),
+            Some(Value::StructValue(inner)) => inner.fields.values().all(is_finite),
+            Some(Value::ListValue(list)) => list.values.iter().all(is_finite),
+            _ => true,
+        }
+    }
+    if object.is_some_and(|object| !object.fields.values().all(is_finite)) {
+        faults.add(at, "holds a number that is not finite, which JSON cannot carry");
     }
 }
 

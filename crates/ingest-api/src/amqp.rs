@@ -15,6 +15,7 @@ use carillon_wire::{public as pb, topology};
 use prost::Message as _;
 use serde_json::json;
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use crate::accept::{self, Accepted, Api};
 use crate::auth::{Caller, Grant};
@@ -132,8 +133,8 @@ fn answer(delivery: &Delivery, accepted: Result<Accepted, Refusal>) -> Result<Ef
         (Ok(_), None) => None,
         (Err(refusal), _) if may_pass(&refusal) => return Err(Fault::because("a notification cannot be accepted now")),
         (Err(refusal), reply_to) => {
-            let id = delivery.message_id.as_deref().unwrap_or_default();
-            let body = Problem::from(refusal).body(id);
+            let id = delivery.message_id.as_deref().filter(|id| check_idempotency_key(id.as_bytes()).is_some());
+            let body = Problem::from(refusal).body(&id.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned));
             let (exchange, key) = match reply_to {
                 Some(key) => (topology::REPLIES.name, key.as_str()),
                 None => (topology::REFUSED.name, REFUSED_KEY),

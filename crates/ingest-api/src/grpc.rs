@@ -17,6 +17,7 @@ use carillon_wire::public::notifications_server::NotificationsServer;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tower::util::MapResponseLayer;
 
 use crate::config::Grpc;
 use crate::ingest::Shared;
@@ -37,9 +38,12 @@ pub(crate) async fn start(config: &Grpc, ingest: Shared, scope: &Scope) -> Resul
         StartError::because(setting, error)
     })?;
     let address = listener.local_addr()?;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(carillon_wire::PUBLIC_DESCRIPTOR)
-        .build_v1()?;
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(carillon_wire::PUBLIC_DESCRIPTOR)
+    };
+    // Tools of some age ask for the version before.
+    let (reflection, older_reflection) = (described().build_v1()?, described().build_v1alpha()?);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<NotificationsServer<Notifications>>().await;
     health.set_serving::<DevicesServer<Devices>>().await;
@@ -53,8 +57,10 @@ pub(crate) async fn start(config: &Grpc, ingest: Shared, scope: &Scope) -> Resul
         .http2_max_local_error_reset_streams(Some(1024))
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .layer(MapResponseLayer::new(refuse::said_by_transport))
         .add_service(health_service)
         .add_service(reflection)
+        .add_service(older_reflection)
         .add_service(notifications)
         .add_service(devices);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

@@ -11,6 +11,7 @@ pub(crate) mod devices;
 mod frame;
 pub(crate) mod idempotency;
 mod keys;
+mod leftover;
 pub(crate) mod notifications;
 mod observe;
 mod openapi;
@@ -66,6 +67,7 @@ fn router(config: &Http, ingest: Shared) -> Router {
         .layer(axum::Extension(document))
         .layer(from_fn(cors::cors))
         .layer(from_fn_with_state(frame::Frame::new(config), frame::frame))
+        .layer(from_fn(leftover::leftover))
         .with_state(ingest)
 }
 

@@ -7,6 +7,7 @@ use carillon_store::{App, Device, Registered, Registrar};
 use carillon_vault::{ApiKey, ApiKeyKind};
 
 use crate::auth::{Caller, TenantRef};
+use crate::bodies::device::{DeviceBody, token_of};
 use crate::ingest::Ingest;
 use crate::refusal::Refusal;
 
@@ -36,16 +37,18 @@ pub(crate) async fn register(
     ingest: &Ingest,
     caller: &Caller,
     (app, device): (&str, &str),
-    change: &DeviceChange,
+    body: DeviceBody,
     mode: Mode,
     key: [u8; 32],
 ) -> Result<Registration, Refusal> {
     let (tenant, app) = find_app(ingest, caller, app).await?;
     ingest.permits.check_switch(tenant, &app).await?;
-    check_identity(caller, &app, change)?;
+    check_identity(caller, &app, &body.change)?;
     let mut faults = Faults::new();
     check_device_id(&mut faults, "/path/device", device);
     faults.into_result(())?;
+    let keys = (tenant.key, app.app_key);
+    let change = complete(ingest, caller, keys, device, body, mode).await?;
     let secret = match caller {
         Caller::App { .. } => Some(ApiKey::mint(ApiKeyKind::Device)?),
         _ => None,
@@ -56,9 +59,35 @@ pub(crate) async fn register(
         (.., Mode::Put) => Registrar::Server,
         (.., Mode::Change) => Registrar::ServerUpdate,
     };
-    let keys = (tenant.key, app.app_key);
-    let (created, device) = put(ingest, keys, device, change, who).await?;
+    let (created, device) = put(ingest, keys, device, &change, who).await?;
     Ok(Registration { created, device, secret: secret.filter(|_| created) })
+}
+
+/// A token that comes alone is of the platform that the device has: what is absent stays (RFC 7396).
+async fn complete(
+    ingest: &Ingest,
+    caller: &Caller,
+    (tenant, app): (TenantKey, AppKey),
+    device: &str,
+    body: DeviceBody,
+    mode: Mode,
+) -> Result<DeviceChange, Refusal> {
+    let DeviceBody { mut change, bare_token } = body;
+    let Some(text) = bare_token else { return Ok(change) };
+    let known = match caller {
+        Caller::App { .. } => None,
+        _ => ingest.store.get_device(tenant, app, device).await?,
+    };
+    if known.is_none() && mode == Mode::Change {
+        return Err(Refusal::not_found());
+    }
+    let mut faults = Faults::new();
+    change.token = known.and_then(|known| token_of(known.platform, text));
+    match &change.token {
+        Some(token) => token.check(&mut faults),
+        None => faults.add("/platform", "is required with a token"),
+    }
+    Ok(faults.into_result(change)?)
 }
 
 /// Takes the person off a device: what an app does when somebody logs out.
@@ -152,7 +181,7 @@ fn check_identity(caller: &Caller, app: &App, change: &DeviceChange) -> Result<(
         ("/phone", change.phone.is_some()),
         ("/primary", change.primary.is_some()),
         ("/tags", change.tags.is_some()),
-        ("/attributes", !change.attributes.is_empty()),
+        ("/attributes", change.clear_attributes || !change.attributes.is_empty()),
     ];
     let mut faults = Faults::new();
     for (pointer, _) in fields.into_iter().filter(|(_, said)| *said) {

@@ -126,7 +126,8 @@ fn state(old: Option<&Device>, change: &DeviceChange, registers: bool) -> (Devic
 }
 
 fn attributes(old: Option<&Device>, change: &DeviceChange, faults: &mut Faults) -> (String, String, Vec<String>) {
-    let before = old.map_or("{}", |row| row.attributes.as_str());
+    let kept = old.filter(|_| !change.clear_attributes);
+    let before = kept.map_or("{}", |row| row.attributes.as_str());
     let mut names: Map<String, Value> = serde_json::from_str(before).unwrap_or_default();
     let mut removed = Vec::new();
     let mut set = Vec::new();

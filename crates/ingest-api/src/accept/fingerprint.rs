@@ -1,6 +1,6 @@
 //! What an idempotency key must mean: a hash of the validated notification.
 
-use carillon_domain::content::Localized;
+use carillon_domain::content::{Localized, Open, OpenAs};
 use carillon_domain::notification::Notification;
 use ring::digest::{Context, SHA256};
 
@@ -8,6 +8,17 @@ use ring::digest::{Context, SHA256};
 /// their keys; equal notifications have equal fingerprints whichever intake they came through.
 pub(super) fn fingerprint(notification: &Notification) -> [u8; 32] {
     let mut draft = notification.draft().clone();
+    // What stands for itself when absent means the same when said.
+    draft.deliver = Some(notification.deliver());
+    draft.kind = Some(notification.kind());
+    draft.options.ttl = Some(notification.ttl());
+    draft.options.priority = Some(notification.priority());
+    let buttons = draft.content.buttons.iter_mut().filter_map(|button| button.open.as_mut());
+    for open in buttons.chain(draft.content.open.as_mut()) {
+        if let Open::Url { target, .. } = open {
+            target.get_or_insert(OpenAs::Browser);
+        }
+    }
     let metadata = std::mem::take(&mut draft.metadata);
     let localized = std::mem::take(&mut draft.content.localized);
     let texts: Vec<_> = draft.cascade.iter_mut().map(|link| std::mem::take(&mut link.sms.localized)).collect();
@@ -64,10 +75,11 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use carillon_domain::audience::Audience;
+    use carillon_domain::audience::{Audience, Deliver};
     use carillon_domain::cascade::{CascadeLink, Sms, Unless};
     use carillon_domain::content::{Button, Content};
-    use carillon_domain::notification::Draft;
+    use carillon_domain::notification::{Draft, Priority};
+    use carillon_domain::platform::Kind;
     use carillon_domain::span::Seconds;
 
     fn draft() -> Draft {
@@ -113,6 +125,22 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(of(draft()), of(other.clone()));
         }
+    }
+
+    #[test]
+    fn a_default_that_is_said_means_what_the_default_means() {
+        let url = |target| Some(Open::Url { url: "https://a.example".into(), target });
+        let mut silent = draft();
+        silent.content.open = url(None);
+        let mut said = silent.clone();
+        said.deliver = Some(Deliver::EveryDevice);
+        said.kind = Some(Kind::Transactional);
+        said.options.ttl = Some(Seconds(28 * 86_400));
+        said.options.priority = Some(Priority::High);
+        said.content.open = url(Some(OpenAs::Browser));
+        assert_eq!(of(silent.clone()), of(said.clone()));
+        said.options.priority = Some(Priority::Normal);
+        assert_ne!(of(silent), of(said));
     }
 
     #[test]

@@ -24,15 +24,30 @@ const KEY: &str = "must be base64url, as the browser gives it";
 
 /// What a caller says about a device; its id stands in the path and is checked there.
 #[derive(Debug)]
-pub(crate) struct DeviceBody(pub(crate) DeviceChange);
+pub(crate) struct DeviceBody {
+    /// All that can be read without asking whose device it is.
+    pub(crate) change: DeviceChange,
+    /// A token that came without its platform: it is of the one that the device has.
+    pub(crate) bare_token: Option<String>,
+}
+
+/// A token as its platform writes it; none for platforms that register something else.
+pub(crate) fn token_of(platform: Platform, text: String) -> Option<PushToken> {
+    match platform {
+        Platform::Apns => Some(PushToken::Apns(text.to_ascii_lowercase())),
+        Platform::Fcm => Some(PushToken::Fcm(text)),
+        Platform::Webpush => None,
+    }
+}
 
 impl FromJson for DeviceBody {
     fn from_json(object: &mut Object<'_>) -> Option<Self> {
         let platform = object.parsed("platform", &one_of(&Platform::texts()), Platform::from_text);
+        let mut bare_token = None;
         let change = DeviceChange {
             platform,
             os: object.parsed("os", &one_of(&Os::texts()), Os::from_text),
-            token: token(object, platform),
+            token: token(object, platform, &mut bare_token),
             environment: cleared(object, "environment", Environment::Unknown, |object, name| {
                 object.parsed(name, &one_of(&Environment::texts()), Environment::from_text)
             }),
@@ -49,6 +64,7 @@ impl FromJson for DeviceBody {
                 object.parsed(name, &one_of(&Permission::texts()), Permission::from_text)
             }),
             tags: cleared(object, "tags", Vec::new(), |object, name| object.texts(name, limits::TAGS, ANY)),
+            clear_attributes: object.is_null("attributes"),
             attributes: attributes(object),
             app_version: text(object, "app_version"),
             os_version: text(object, "os_version"),
@@ -57,7 +73,7 @@ impl FromJson for DeviceBody {
         // The id of the path is the handler's to check.
         change.check("-", &mut faults);
         object.faults(faults);
-        Some(Self(change))
+        Some(Self { change, bare_token })
     }
 }
 
@@ -76,7 +92,7 @@ fn cleared<'a, T>(
 }
 
 /// Exactly one of `token`, `fid` and `subscription`, or none of them.
-fn token(object: &mut Object<'_>, platform: Option<Platform>) -> Option<PushToken> {
+fn token(object: &mut Object<'_>, platform: Option<Platform>, bare: &mut Option<String>) -> Option<PushToken> {
     let token = object.opt_text("token", ANY);
     let fid = object.opt_text("fid", ANY);
     let subscription = object.object("subscription").map(subscription);
@@ -86,26 +102,31 @@ fn token(object: &mut Object<'_>, platform: Option<Platform>) -> Option<PushToke
         return None;
     }
     if let Some(text) = token {
-        return plain_token(object, platform, text);
+        return plain_token(object, platform, text, bare);
+    }
+    if given == 0
+        && let Some(name) = ["token", "fid", "subscription"].into_iter().find(|name| object.is_null(name))
+    {
+        object.fault(name, "cannot be cleared; DELETE forgets the device");
     }
     fid.map(PushToken::FcmInstallation).or(subscription.flatten())
 }
 
-fn plain_token(object: &mut Object<'_>, platform: Option<Platform>, text: String) -> Option<PushToken> {
-    match platform {
-        Some(Platform::Apns) => Some(PushToken::Apns(text.to_ascii_lowercase())),
-        Some(Platform::Fcm) => Some(PushToken::Fcm(text)),
-        Some(Platform::Webpush) => {
-            object.fault("subscription", "is what webpush registers, not a token");
-            None
-        }
-        None => {
-            if object.value("platform").is_none() {
-                object.fault("platform", "is required with a token");
-            }
-            None
-        }
+fn plain_token(
+    object: &mut Object<'_>,
+    platform: Option<Platform>,
+    text: String,
+    bare: &mut Option<String>,
+) -> Option<PushToken> {
+    let Some(platform) = platform else {
+        *bare = object.value("platform").is_none().then_some(text);
+        return None;
+    };
+    let token = token_of(platform, text);
+    if token.is_none() {
+        object.fault("subscription", "is what webpush registers, not a token");
     }
+    token
 }
 
 fn subscription(mut subscription: Object<'_>) -> Option<PushToken> {
@@ -132,6 +153,13 @@ fn attributes(object: &mut Object<'_>) -> Vec<(String, Option<String>)> {
                 faults.add(at, "must be a text, a number, true or false");
                 object.faults(faults);
             }
+            // Escaped it would pass for any other text, until the database reads the JSON.
+            Value::String(text) if text.contains('\0') => {
+                let mut faults = Faults::new();
+                let at = format!("{}/{}", object.at("attributes"), escape(name));
+                faults.add(at, "contains U+0000, which cannot be kept");
+                object.faults(faults);
+            }
             scalar => changes.push((name.clone(), Some(scalar.to_string()))),
         }
     }
@@ -146,7 +174,7 @@ mod tests {
 
     fn of(body: &Value) -> Result<DeviceChange, Vec<String>> {
         read::<DeviceBody>(body, Unknown::Refuse)
-            .map(|read| read.value.0)
+            .map(|read| read.value.change)
             .map_err(|refusal| refusal.faults.into_iter().map(|fault| fault.pointer).collect())
     }
 
@@ -181,6 +209,9 @@ mod tests {
         let change = of(&names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect()).unwrap();
         assert_eq!((change.user_id, change.phone, change.name), (Some(None), Some(None), Some(None)));
         assert_eq!((change.tags, change.primary, change.active), (Some(vec![]), Some(false), Some(true)));
+        let cleared = of(&json!({"attributes": null})).unwrap();
+        assert!(cleared.clear_attributes && cleared.attributes.is_empty());
+        assert!(!of(&json!({"attributes": {}})).unwrap().clear_attributes);
         assert_eq!((change.permission, change.environment), (Some(Permission::Unknown), Some(Environment::Unknown)));
     }
 
@@ -200,7 +231,8 @@ mod tests {
         let keys = json!({"p256dh": p256dh(), "auth": "AAAA"});
         for (body, pointer) in [
             (json!({"platform": "hms"}), "/platform"),
-            (json!({"token": "ab".repeat(32)}), "/platform"),
+            (json!({"token": null}), "/token"),
+            (json!({"subscription": null}), "/subscription"),
             (json!({"platform": "apns", "token": "zz"}), "/token"),
             (json!({"platform": "apns", "token": "../../x?y"}), "/token"),
             (json!({"platform": "fcm", "token": "\"}, \"x"}), "/token"),
@@ -215,6 +247,7 @@ mod tests {
                 "/subscription/keys/p256dh",
             ),
             (json!({"subscription": {"endpoint": "https://x"}}), "/subscription/keys"),
+            (json!({"attributes": {"a": "x\0y"}}), "/attributes/a"),
             (json!({"user_id": ""}), "/user_id"),
             (json!({"user_id": "a\u{7}"}), "/user_id"),
             (json!({"phone": "501502503"}), "/phone"),

@@ -66,8 +66,8 @@ impl pb::devices_server::Devices for Devices {
 
 async fn register(ingest: &Ingest, call: Call<pb::RegisterRequest>, mode: Mode) -> Result<pb::Device, Refusal> {
     let pb::RegisterRequest { app, device, fields, clear } = call.message;
-    let change = fields::change(fields.unwrap_or_default(), &clear)?;
-    let done = registering::register(ingest, &call.caller, (&app, &device), &change, mode, call.key_hash).await?;
+    let body = fields::change(fields.unwrap_or_default(), &clear)?;
+    let done = registering::register(ingest, &call.caller, (&app, &device), body, mode, call.key_hash).await?;
     Ok(fields::device(done.device, app))
 }
 

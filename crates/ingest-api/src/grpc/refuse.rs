@@ -5,8 +5,10 @@ use std::time::Duration;
 use carillon_domain::fault::ErrorCode;
 use carillon_wire::public as pb;
 use serde_json::Value;
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+use uuid::Uuid;
 
 use crate::refusal::Refusal;
 
@@ -31,6 +33,22 @@ pub(super) fn status(refusal: Refusal, request_id: &str) -> Status {
     }
     details.set_request_info(request_id, "");
     Status::with_error_details(code(refusal.code), refusal.detail, details)
+}
+
+/// What the transport refused by itself before a call began, in the form of all refusals. A message that cannot be read is
+/// the caller's fault, not an internal one, and the decoder's words may quote it.
+pub(super) fn said_by_transport(response: http::Response<Body>) -> http::Response<Body> {
+    let Some(refused) = Status::from_header_map(response.headers()) else { return response };
+    let refusal = match refused.code() {
+        Code::Internal if refused.message().starts_with("failed to decode Protobuf message") => {
+            Refusal::fault(ErrorCode::InvalidRequest, "", "is not a message of this call, or nested too deep")
+        }
+        Code::OutOfRange if refused.message().contains("message length too large") => {
+            Refusal::new(ErrorCode::BodyTooLarge, "The message is larger than this call takes.")
+        }
+        _ => return response,
+    };
+    status(refusal, &Uuid::now_v7().to_string()).into_http()
 }
 
 /// A refusal as the answer to one item of a batch.

@@ -4,15 +4,19 @@ use axum::RequestExt as _;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use carillon_domain::fault::ErrorCode;
+use carillon_domain::fault::{ErrorCode, Faults};
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
+use super::frame::Notes;
 use super::problem::Problem;
 use super::routes;
 use crate::auth::{Caller, TenantRef};
 use crate::ingest::Shared;
 use crate::refusal::Refusal;
+
+/// Parameters that are named in one answer.
+const MOST_PARAMETERS: usize = 20;
 
 pub(super) async fn authorize(
     State(ingest): State<Shared>,
@@ -33,6 +37,7 @@ pub(super) async fn authorize(
     check_path(&mut request, &caller).await?;
     let origin = request.headers().get(header::ORIGIN).cloned();
     check_origin(&ingest, origin.as_ref(), &caller).await?;
+    check_query(&request, &caller)?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
@@ -63,6 +68,25 @@ async fn check_path(request: &mut Request, caller: &Caller) -> Result<(), Proble
         }
     }
     Ok(())
+}
+
+/// Only listings have parameters, and know their own. What stands in the query of any other call was meant for its body:
+/// a `dry_run` that is not read there would send.
+fn check_query(request: &Request, caller: &Caller) -> Result<(), Problem> {
+    if request.method() == Method::GET || request.method() == Method::HEAD {
+        return Ok(());
+    }
+    let names = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+    let pointers = names.take(MOST_PARAMETERS).map(|(name, _)| format!("/query/{}", crate::json::escape(&name)));
+    if caller.is_on_a_device() {
+        if let Some(notes) = request.extensions().get::<Notes>() {
+            notes.ignored(pointers.collect());
+        }
+        return Ok(());
+    }
+    let mut faults = Faults::new();
+    pointers.for_each(|at| faults.add_code(ErrorCode::UnknownField, at, "is no parameter: this call has none"));
+    Ok(faults.into_result(())?)
 }
 
 /// A page in a browser must be one of the app's own, if the app says which those are.

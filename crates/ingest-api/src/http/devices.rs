@@ -42,10 +42,10 @@ async fn put(
     TenantCaller { caller, .. }: TenantCaller,
     Path((app, device)): Path<(String, String)>,
     headers: HeaderMap,
-    Body(DeviceBody(change)): Body<DeviceBody>,
+    Body(body): Body<DeviceBody>,
 ) -> Result<Response, Problem> {
     let key = key_hash(&headers);
-    let done = registering::register(&ingest, &caller, (&app, &device), &change, Mode::Put, key).await?;
+    let done = registering::register(&ingest, &caller, (&app, &device), body, Mode::Put, key).await?;
     Ok(answer(done, &app))
 }
 
@@ -62,10 +62,10 @@ async fn patch(
     TenantCaller { caller, .. }: TenantCaller,
     Path((app, device)): Path<(String, String)>,
     headers: HeaderMap,
-    Body(DeviceBody(change)): Body<DeviceBody>,
+    Body(body): Body<DeviceBody>,
 ) -> Result<Response, Problem> {
     let key = key_hash(&headers);
-    let done = registering::register(&ingest, &caller, (&app, &device), &change, Mode::Change, key).await?;
+    let done = registering::register(&ingest, &caller, (&app, &device), body, Mode::Change, key).await?;
     Ok(answer(done, &app))
 }
 
@@ -134,15 +134,19 @@ async fn list(
 ) -> Result<Json<Page<Device>>, Problem> {
     let filter = filter(&mut query);
     let page = query.page();
+    let nothing = query.fits_nothing();
     query.finish()?;
     let (tenant, found) = registering::find_app(&ingest, &caller, &app).await?;
+    if nothing {
+        return Ok(Json(Page::empty()));
+    }
     let listed = ingest.store.list_devices(tenant.key, found.app_key, &filter, &page).await?;
     Ok(Json(Page::of(listed, |device| Device::of(device, &app))))
 }
 
 fn filter(query: &mut Query) -> DeviceFilter {
     DeviceFilter {
-        user_id: query.one("user_id"),
+        user_id: query.filter("user_id"),
         phone: parsed(query, "phone", "must be a phone number in E.164", Phone::parse),
         platform: parsed(query, "platform", &one_of(&Platform::texts()), Platform::from_text),
         os: parsed(query, "os", &one_of(&Os::texts()), Os::from_text),
@@ -156,9 +160,9 @@ pub(crate) fn listed_state(text: &str) -> Option<DeviceState> {
     DeviceState::from_text(text).filter(|state| *state != DeviceState::Forgotten)
 }
 
-/// A query parameter that `parse` understands.
+/// A filter of one value that `parse` understands.
 pub(super) fn parsed<T>(query: &mut Query, name: &str, must: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-    let text = query.one(name)?;
+    let text = query.filter(name)?;
     let value = parse(&text);
     if value.is_none() {
         query.fault(name, must);

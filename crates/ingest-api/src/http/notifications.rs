@@ -13,6 +13,7 @@ use carillon_domain::ids::NotificationId;
 use carillon_domain::notification::State as Stands;
 use carillon_store::NotificationFilter;
 use http::{HeaderName, HeaderValue, StatusCode};
+use jiff::Timestamp;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -110,20 +111,31 @@ async fn list(
     TenantCaller { caller, tenant }: TenantCaller,
     mut query: Query,
 ) -> Result<Json<Page<Notification>>, Problem> {
-    let app = query.one("app");
-    let time = "must be an RFC 3339 time with its offset, such as 2026-12-01T09:00:00Z";
+    let app = query.filter("app");
     let filter = NotificationFilter {
         apps: apps_of(&caller, app.as_deref())?,
         state: parsed(&mut query, "state", &one_of(&Stands::texts()), Stands::from_text),
-        reference: query.one("reference"),
-        user_id: query.one("user_id"),
-        from: parsed(&mut query, "from", time, |text| text.parse().ok()),
-        to: parsed(&mut query, "to", time, |text| text.parse().ok()),
+        reference: query.filter("reference"),
+        user_id: query.filter("user_id"),
+        from: bound(&mut query, "from"),
+        to: bound(&mut query, "to"),
     };
     let page = query.page();
+    let nothing = query.fits_nothing();
     query.finish()?;
+    if nothing {
+        return Ok(Json(Page::empty()));
+    }
     let listed = ingest.store.list_notifications(tenant.key, &filter, &page).await?;
     Ok(Json(Page::of(listed, Notification::of)))
+}
+
+fn bound(query: &mut Query, name: &str) -> Option<Timestamp> {
+    let bound = query.one(name)?.parse().ok();
+    if bound.is_none() {
+        query.fault(name, "must be an RFC 3339 time with its offset, such as 2026-12-01T09:00:00Z");
+    }
+    bound
 }
 
 /// One notification with its counts, all of one moment.

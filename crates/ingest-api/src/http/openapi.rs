@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::response::{IntoResponse, Response};
-use http::header;
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 use utoipa::openapi::OpenApi as OpenApiDocument;
 use utoipa::{OpenApi, ToSchema};
@@ -80,12 +80,23 @@ impl Document {
                 operation["x-carillon-needs"] = route.access.needs().into();
             }
             operation["responses"]["default"] = refusal();
+            describe(&mut operation["responses"]);
         }
         value["components"]["securitySchemes"] = json!({"key": {"type": "http", "scheme": "bearer"}});
         if let Some(url) = public_url {
             value["servers"] = json!([{"url": url}]);
         }
         Self(value.to_string().into())
+    }
+}
+
+/// OpenAPI wants words for every answer; those that need none of their own get HTTP's.
+fn describe(responses: &mut Value) {
+    for (status, response) in responses.as_object_mut().into_iter().flatten() {
+        let reason = status.parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok()?.canonical_reason());
+        if let Some(response) = response.as_object_mut() {
+            response.entry("description").or_insert_with(|| reason.unwrap_or("an answer").into());
+        }
     }
 }
 

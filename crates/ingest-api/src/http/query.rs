@@ -25,6 +25,7 @@ const VALUE_BYTES: usize = 1_024;
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
     faults: Faults,
+    nothing: bool,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
@@ -46,7 +47,7 @@ impl Query {
         if pairs.len() > MOST {
             faults.add("/query", format!("has more than {MOST} parameters"));
         }
-        Self { pairs, faults }
+        Self { pairs, faults, nothing: false }
     }
 
     /// Every value of a parameter; a repeated filter means AND.
@@ -64,6 +65,19 @@ impl Query {
             self.fault(name, "stands more than once");
         }
         values.pop()
+    }
+
+    /// The value of a filter for a field that has one value. Repeated filters are all meant: two values fit nothing.
+    pub(crate) fn filter(&mut self, name: &str) -> Option<String> {
+        let mut values = self.all(name);
+        values.dedup();
+        self.nothing |= values.len() > 1;
+        values.pop()
+    }
+
+    /// Whether the filters that were read contradict each other, so that nothing can fit.
+    pub(crate) fn fits_nothing(&self) -> bool {
+        self.nothing
     }
 
     /// Notes a fault of a parameter.
@@ -118,6 +132,11 @@ pub(crate) struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// The answer when nothing can fit.
+    pub(crate) fn empty() -> Self {
+        Self { items: Vec::new(), next_cursor: None }
+    }
+
     /// The answer to a listing.
     pub(crate) fn of<R, Id: ToString>(listed: Listed<R, Id>, item: impl Fn(R) -> T) -> Self {
         Self { items: listed.items.into_iter().map(item).collect(), next_cursor: listed.next.as_ref().map(encode) }
@@ -168,6 +187,16 @@ mod tests {
         let mut query = Query::parse("tag=a&tag=b%20c&limit=2");
         assert_eq!(query.all("tag"), ["a", "b c"]);
         assert_eq!(query.page::<String>().limit, 2);
+        assert!(query.finish().is_ok());
+    }
+
+    #[test]
+    fn a_repeated_filter_of_one_value_is_and() {
+        let mut query = Query::parse("state=a&state=a&os=ios&os=web");
+        assert_eq!(query.filter("state").as_deref(), Some("a"));
+        assert!(!query.fits_nothing());
+        query.filter("os");
+        assert!(query.fits_nothing());
         assert!(query.finish().is_ok());
     }
 

@@ -146,6 +146,11 @@ impl<'a> Object<'a> {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
+    /// Whether a field is given as null.
+    pub(crate) fn is_null(&self, name: &str) -> bool {
+        self.fields.get(name) == Some(&Value::Null)
+    }
+
     /// A field of which some other form is asked than the readers below know.
     pub(crate) fn read<T>(
         &mut self,
@@ -180,7 +185,7 @@ impl<'a> Object<'a> {
         name: &'static str,
         read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
     ) -> Option<Option<T>> {
-        if self.fields.get(name) == Some(&Value::Null) {
+        if self.is_null(name) {
             self.known.push(name);
             return Some(None);
         }

@@ -1,7 +1,7 @@
 //! A device's fields as protobuf has them. A change is read by the one reader of devices, from the JSON that REST would carry.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use carillon_domain::device::{DeviceChange, DeviceState};
+use carillon_domain::device::DeviceState;
 use carillon_domain::fault::Faults;
 use carillon_domain::push_token::PushToken;
 use carillon_store::Device;
@@ -21,7 +21,7 @@ const CLEARABLE: [&str; 7] = ["user_id", "phone", "name", "locale", "timezone", 
 ///
 /// # Errors
 /// All faults at once, with the pointers that the REST body would have.
-pub(super) fn change(fields: pb::DeviceFields, clear: &[String]) -> Result<DeviceChange, Refusal> {
+pub(super) fn change(fields: pb::DeviceFields, clear: &[String]) -> Result<DeviceBody, Refusal> {
     let mut faults = Faults::new();
     let mut body = json(fields);
     for (i, name) in clear.iter().enumerate() {
@@ -36,7 +36,7 @@ pub(super) fn change(fields: pb::DeviceFields, clear: &[String]) -> Result<Devic
     let read = Object::root(&body, &findings).and_then(|mut object| DeviceBody::from_json(&mut object));
     faults.extend(findings.into_parts().0);
     match read {
-        Some(DeviceBody(change)) if faults.is_empty() => Ok(change),
+        Some(body) if faults.is_empty() => Ok(body),
         _ => Err(faults.into()),
     }
 }
@@ -80,7 +80,8 @@ fn attributes(given: prost_types::Struct) -> Value {
         Some(Kind::BoolValue(value)) => Value::from(value),
         Some(Kind::StringValue(value)) => Value::from(value),
         Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() < 9_007_199_254_740_992.0 => Value::from(n as i64),
-        Some(Kind::NumberValue(n)) => Value::from(n),
+        // JSON has no infinity, and null would clear.
+        Some(Kind::NumberValue(n)) => serde_json::Number::from_f64(n).map_or_else(|| json!([]), Value::Number),
         // No attribute is one; the reader says so.
         Some(Kind::ListValue(_)) => json!([]),
         Some(Kind::StructValue(_)) => json!({}),
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn fields_are_read_as_rest_reads_them_and_named_ones_are_cleared() {
-        let mut read = change(fields(), &["phone".to_owned()]).unwrap();
+        let mut read = change(fields(), &["phone".to_owned()]).unwrap().change;
         read.attributes.sort();
         let set = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
         assert_eq!(read.attributes, [set("age", Some("31")), set("old", None), set("ratio", Some("0.5"))]);

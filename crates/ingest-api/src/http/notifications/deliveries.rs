@@ -99,11 +99,16 @@ async fn list(
     let filter = DeliveryFilter {
         status: parsed(&mut query, "status", &one_of(&Status::texts()), Status::from_text),
         push: parsed(&mut query, "channel", "must be one of push, sms", deliveries::is_push),
-        user_id: query.one("user_id"),
+        user_id: query.filter("user_id"),
     };
     let page = query.page();
+    let nothing = query.fits_nothing();
     query.finish()?;
     let id = read_id(&id)?;
+    if nothing {
+        let known = ingest.store.has_notification(tenant.key, id, only(&caller)).await?;
+        return if known { Ok(Json(Page::empty())) } else { Err(Refusal::not_found().into()) };
+    }
     let listed = ingest.store.list_deliveries(tenant.key, id, only(&caller), &filter, &page).await?;
     if listed.items.is_empty() && !ingest.store.has_notification(tenant.key, id, only(&caller)).await? {
         return Err(Refusal::not_found().into());

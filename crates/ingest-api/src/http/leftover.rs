@@ -1,0 +1,100 @@
+//! What of a request's body nobody has read.
+//!
+//! A request may be refused before its body is read. An HTTP/1.1 connection with an unread body cannot be used again, and
+//! hyper closes it without a word: a caller who sends the next request on it gets no answer (RFC 9112, section 9.3). So a
+//! small rest is read and thrown away, and with a large one the answer says that the connection ends.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, Version, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
+
+/// Bytes that are read for nothing.
+const MOST: u64 = 64 * 1024;
+/// How long they may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) async fn leftover(request: Request, next: Next) -> Response {
+    if request.version() > Version::HTTP_11 || request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    // Who waits for 100 (Continue) has not sent the body, and should not because of us.
+    let waits = request.headers().contains_key(header::EXPECT);
+    let slot = Slot::default();
+    let request = request.map(|body| Body::new(Watched { body: Some(body), slot: slot.clone() }));
+    let mut response = next.run(request).await;
+    let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(body) = left
+        && (waits || !drained(body).await)
+    {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn drained(mut body: Body) -> bool {
+    if body.size_hint().lower() > MOST {
+        return false;
+    }
+    let reading = async {
+        let mut read = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            read += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if read > MOST {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(PATIENCE, reading).await.unwrap_or(false)
+}
+
+type Slot = Arc<Mutex<Option<Body>>>;
+
+/// A body that comes back when it is dropped before its end.
+struct Watched {
+    body: Option<Body>,
+    slot: Slot,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.body = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let left = self.body.take().filter(|body| !body.is_end_stream());
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = left;
+    }
+}
