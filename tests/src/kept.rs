@@ -1,4 +1,4 @@
-//! A process that does not outlive the one that started it, and whose number stays its own until it was looked at.
+//! A process that does not outlive the one that started it.
 
 use crate::Environment;
 use rustix::process::{Pid, Signal, kill_process};
@@ -6,15 +6,24 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
 
-/// Runs a program and kills it when standard input closes: whoever dies leaves nothing behind. An ended program stays a
-/// zombie until then, so that its process id is nobody else's and its exit code can be read.
-const KEEPER: &str = r#"exec 3<&0; "$0" </dev/null 1>&2 & echo $!; cat <&3 >/dev/null; kill -9 $! 2>/dev/null"#;
+/// Runs a program and kills it when standard input closes: whoever dies leaves nothing behind. Says its process id, and how it
+/// ended once it has.
+const KEEPER: &str = r#"exec 3<&0
+"$0" </dev/null 3<&- 1>&2 & program=$!
+echo $program
+(cat <&3 >/dev/null; kill -9 $program 2>/dev/null) 1>&2 & watcher=$!
+wait $program
+code=$?
+kill $watcher 2>/dev/null
+echo $code"#;
 
 /// A running, or ended, process.
 pub struct Kept {
     pid: u32,
     keeper: Child,
+    end: Arc<OnceLock<End>>,
 }
 
 /// What a process came to.
@@ -41,9 +50,19 @@ impl Kept {
             .stderr(log)
             .spawn()
             .expect("a shell");
-        let mut line = String::new();
-        BufReader::new(keeper.stdout.take().expect("piped")).read_line(&mut line).expect("the process id");
-        Self { pid: line.trim().parse().expect("the shell prints a number"), keeper }
+        let mut said = BufReader::new(keeper.stdout.take().expect("piped")).lines();
+        let pid = said.next().and_then(Result::ok).and_then(|line| line.parse().ok()).expect("the process id");
+        let end = Arc::new(OnceLock::new());
+        let ended = Arc::clone(&end);
+        std::thread::spawn(move || {
+            let code = said.next().and_then(Result::ok).and_then(|line| line.parse().ok());
+            // A shell says 128 and the signal's number.
+            let _ = ended.set(match code.unwrap_or(0) {
+                code if code > 128 => End::Signal(code - 128),
+                code => End::Code(code),
+            });
+        });
+        Self { pid, keeper, end }
     }
 
     /// Its process id.
@@ -53,6 +72,9 @@ impl Kept {
 
     /// Sends a signal; nothing happens to a process that has ended.
     pub fn signal(&self, signal: Signal) {
+        if self.end().is_some() {
+            return;
+        }
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, signal);
         }
@@ -60,14 +82,7 @@ impl Kept {
 
     /// How it ended; None while it runs.
     pub fn end(&self) -> Option<End> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        // The name in parentheses may hold anything; the state comes after it, the wait status is the last field.
-        let fields: Vec<&str> = stat.rsplit_once(')').map_or("Z 0", |(_, rest)| rest).split_whitespace().collect();
-        if !matches!(fields.first(), Some(&("Z" | "X"))) {
-            return None;
-        }
-        let status: i32 = fields.last().and_then(|text| text.parse().ok()).unwrap_or(0);
-        Some(if status & 0x7f == 0 { End::Code(status >> 8) } else { End::Signal(status & 0x7f) })
+        self.end.get().copied()
     }
 }
 

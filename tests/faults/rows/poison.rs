@@ -46,7 +46,8 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     let everybody: Arc<Vec<String>> = Arc::new(tenant.devices.iter().map(|device| device.id.clone()).collect());
     let calls = recipients / per_call;
     for call in 0..calls {
-        let body = json!({"app": tenant.app, "to": {"all": true}, "content": {"title": "Neighbour", "data": {"call": call}}});
+        let body =
+            json!({"app": tenant.app, "to": {"all": true}, "content": {"title": "Neighbour", "data": {"call": call}}});
         caller.send(&body, &format!("neighbour-{call}"), Arc::clone(&everybody)).await?;
     }
     let sight = look(platform, None).await;
@@ -112,7 +113,9 @@ async fn command(platform: &Platform, row: &mut Row, poisons: usize) -> Result<(
     row.expect(lines == poisons, || format!("`carillon parked list` shows {lines} of {poisons}"));
     let replayed = carillon(platform, &["parked", "replay", "--limit", &poisons.to_string()]).await?;
     row.say(format!("carillon parked replay: {}", replayed.trim()));
-    row.expect(replayed.starts_with(&format!("{poisons} sent back")), || format!("`carillon parked replay`: {replayed}"));
+    row.expect(replayed.starts_with(&format!("{poisons} sent back")), || {
+        format!("`carillon parked replay`: {replayed}")
+    });
     let again = wait_parked(platform, poisons).await;
     row.expect(again == poisons, || format!("{again} of {poisons} are parked again after the replay"));
     Ok(())

@@ -141,7 +141,9 @@ fn plan(
     let mut plan = Vec::new();
     for (number, device) in tenant.devices.iter().enumerate() {
         let phone = Tenant::phone_of(device);
-        let (Some(deadline), Some(reference)) = (deadlines.get(&phone), references.get(&device.token)) else { continue };
+        let (Some(deadline), Some(reference)) = (deadlines.get(&phone), references.get(&device.token)) else {
+            continue;
+        };
         let spread = i64::try_from(dice.below(2 * SPREAD_MS as usize + 1)).unwrap_or(0) - SPREAD_MS;
         let after_ms = match number % 10 {
             n if n < RACERS => deadline + spread as f64,
@@ -216,7 +218,8 @@ async fn kill(
     tokio::time::sleep_until(start.into()).await;
     for number in 0..kills {
         let victim = busiest(platform, VICTIMS[number % VICTIMS.len()], dice).await?;
-        let waiting = platform.rows(OPEN, &[&id]).await.ok().and_then(|rows| rows.first().map(|row| row.get::<_, i64>(0)));
+        let waiting =
+            platform.rows(OPEN, &[&id]).await.ok().and_then(|rows| rows.first().map(|row| row.get::<_, i64>(0)));
         let waiting = waiting.and_then(|count| u64::try_from(count).ok());
         let sight = Sight { unacked: waiting, ..Sight::default() };
         victim.kill().await?;
@@ -262,7 +265,10 @@ fn judge(platform: &Platform, tenant: &Tenant, row: &mut Row, answers: &HashMap<
     row.expect(double.is_empty(), || format!("{} double SMS: {:?}", double.len(), &double[..double.len().min(3)]));
     let bad = stopped_and_texted.len();
     row.expect(bad == 0, || format!("{bad} persons got an SMS after `stopped`"));
-    row.expect(without.is_empty(), || format!("{} without an SMS: {:?}", without.len(), &without[..without.len().min(3)]));
-    let raced = told.iter().any(|(said, _)| said.ends_with("stopped")) && told.iter().any(|(said, _)| said.ends_with("too_late"));
+    row.expect(without.is_empty(), || {
+        format!("{} without an SMS: {:?}", without.len(), &without[..without.len().min(3)])
+    });
+    let raced = told.iter().any(|(said, _)| said.ends_with("stopped"))
+        && told.iter().any(|(said, _)| said.ends_with("too_late"));
     row.expect(raced, || "one side won always: this was no race".to_owned());
 }

@@ -47,7 +47,13 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
         let (end, took) = replica.ended(EXIT + Duration::from_secs(10)).await?;
         slowest = slowest.max(took);
         row.restarts += 1;
-        row.say(format!("{} ended after {:.2} s, ready {:?}, open {}", replica.name(), took.as_secs_f64(), sight.ready, sight.open));
+        row.say(format!(
+            "{} ended after {:.2} s, ready {:?}, open {}",
+            replica.name(),
+            took.as_secs_f64(),
+            sight.ready,
+            sight.open
+        ));
         row.expect(end == End::Code(0), || format!("{} ended with {end:?}", replica.name()));
         row.expect(took <= EXIT, || format!("{} took {took:?} to end", replica.name()));
         replica.respawn(&[])?;
