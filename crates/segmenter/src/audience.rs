@@ -91,7 +91,8 @@ fn addressee(to: &Audience, deliver: Deliver, person: Person, mut devices: Vec<(
     let fits = |d: &Recipient| to.admits(d.platform) && (to.os.is_empty() || to.os.contains(&d.os));
     devices.retain(|(_, d)| fits(d));
     let any_invalid = devices.iter().any(|(_, d)| d.state == DeviceState::Invalid);
-    devices.retain(|(_, d)| d.state != DeviceState::Invalid);
+    // A dead token is nobody's device any more; but who names a device by its id is told what became of it.
+    devices.retain(|(named, d)| *named || d.state != DeviceState::Invalid);
     // A device may have been named twice, by its id and by its user.
     devices.sort_by_key(|(named, d)| (d.key, std::cmp::Reverse(*named)));
     devices.dedup_by_key(|(_, d)| d.key);

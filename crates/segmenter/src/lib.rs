@@ -13,6 +13,8 @@ mod handler;
 mod message;
 mod plan;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use config::Config;

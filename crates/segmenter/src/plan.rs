@@ -101,6 +101,8 @@ impl Ending {
 fn hindrance(facts: &RunFacts<'_>, device: &Recipient) -> Option<Reason> {
     if !facts.push_enabled {
         Some(Reason::PushDisabled)
+    } else if device.state == DeviceState::Invalid {
+        Some(Reason::TokenInvalid)
     } else if device.state != DeviceState::Active {
         Some(Reason::Inactive)
     } else if facts.shown && device.permission == Permission::Denied {

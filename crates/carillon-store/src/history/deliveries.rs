@@ -190,7 +190,8 @@ fn read(row: &Row) -> Result<DeliveryRow> {
         phone: phone.map(Phone::from_e164),
         platform: row.get::<_, Option<i16>>(3).and_then(Platform::from_number),
         os: row.get::<_, Option<i16>>(8).and_then(Os::from_number),
-        gateway: row.get(12),
+        // The row of a person without a device stands beside their text message and is none itself.
+        gateway: row.get::<_, Option<String>>(12).filter(|_| row.get::<_, i16>(2) > 0),
         evidence,
         reason: row.get::<_, Option<i16>>(5).and_then(Reason::from_number),
         provider_id: row.get(6),
