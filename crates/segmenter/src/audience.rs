@@ -60,7 +60,7 @@ pub(crate) fn listed(
 /// Persons of a page of a broad audience, in its order.
 pub(crate) fn paged(to: &Audience, deliver: Deliver, devices: Vec<Recipient>) -> Vec<Addressee> {
     let mut persons: Vec<(Person, Vec<(bool, Recipient)>)> = Vec::new();
-    let named = |device: &Recipient| to.devices.iter().any(|d| *d == device.device);
+    let named = |device: &Recipient| to.devices.contains(&device.device);
     for device in devices {
         match persons.last_mut() {
             Some((person, all)) if *person == device.person => all.push((named(&device), device)),
