@@ -34,6 +34,51 @@ async fn a_backend_registers_reads_changes_and_forgets_a_device() {
 }
 
 #[tokio::test]
+async fn null_clears_all_attributes_and_no_text_of_them_breaks_the_database() {
+    let t = Tenant::new().await;
+    let mut body = apns(1);
+    body["attributes"] = json!({"age": 31, "city": "Lodz"});
+    put(&t.key, &at("d1"), body).await.expect(201);
+    let kept = patch(&t.key, &at("d1"), json!({"attributes": {}})).await.expect(200);
+    assert_eq!(kept["attributes"], json!({"age": 31, "city": "Lodz"}), "an empty object changes nothing");
+    let cleared = patch(&t.key, &at("d1"), json!({"attributes": null})).await.expect(200);
+    assert_eq!(cleared["attributes"], json!({}));
+    let refused = patch(&t.key, &at("d1"), json!({"attributes": {"city": "a\u{0}b"}})).await;
+    assert_eq!((refused.code(), refused.pointers()), ((422, "invalid_request"), vec!["/attributes/city"]));
+}
+
+#[tokio::test]
+async fn a_token_that_comes_alone_is_of_the_platform_that_the_device_has() {
+    let t = Tenant::new().await;
+    let made = put(&t.public_key, &at("d1"), apns(1)).await.expect(201);
+    let secret = made["device_secret"].as_str().unwrap();
+    let token = |n: u32| json!({"token": format!("{n:064X}")});
+    let renewed = patch(secret, &at("d1"), token(2)).await.expect(200);
+    assert_eq!((&renewed["platform"], &renewed["token"]), (&json!("apns"), &json!(format!("{:064x}", 2))));
+    put(&t.key, &at("d1"), token(3)).await.expect(200);
+    let unfit = patch(&t.key, &at("d1"), json!({"token": "zz"})).await;
+    assert_eq!((unfit.code(), unfit.pointers()), ((422, "invalid_request"), vec!["/token"]));
+    for key in [&t.key, &t.public_key] {
+        let unknown = put(key, &at("d2"), token(4)).await;
+        assert_eq!((unknown.code(), unknown.pointers()), ((422, "invalid_request"), vec!["/platform"]));
+    }
+    assert_eq!(patch(&t.key, &at("d2"), token(4)).await.code(), (404, "not_found"));
+    let cleared = patch(&t.key, &at("d1"), json!({"token": null})).await;
+    assert_eq!((cleared.code(), cleared.pointers()), ((422, "invalid_request"), vec!["/token"]));
+}
+
+#[tokio::test]
+async fn filters_that_contradict_each_other_fit_nothing() {
+    let t = Tenant::new().await;
+    put(&t.key, &at("d1"), apns(1)).await.expect(201);
+    for (query, found) in [("platform=apns&platform=apns", 1), ("platform=apns&platform=fcm", 0)] {
+        let listed = get(&t.key, &format!("/v1/apps/shop/devices?{query}")).await.expect(200);
+        assert_eq!(listed["items"].as_array().unwrap().len(), found, "{query}");
+    }
+    assert_eq!(get(&t.key, "/v1/apps/shop/devices?limit=1&limit=2").await.code(), (422, "invalid_request"));
+}
+
+#[tokio::test]
 async fn a_copy_of_the_app_registers_itself_once_and_is_itself_from_then_on() {
     let t = Tenant::new().await;
     let made = put(&t.public_key, &at("d1"), apns(1)).await.expect(201);
@@ -72,6 +117,7 @@ async fn an_app_cannot_say_whose_device_it_is_unless_the_app_is_for_development(
         ("primary", json!(true)),
         ("tags", json!(["vip"])),
         ("attributes", json!({"a": 1})),
+        ("attributes", Value::Null),
     ] {
         let mut body = apns(1);
         body[field] = value;

@@ -60,6 +60,34 @@ async fn a_send_over_grpc_is_the_same_notification_as_over_rest() {
 }
 
 #[tokio::test]
+async fn what_is_no_message_is_the_callers_fault_and_named_like_every_other() {
+    let t = Tenant::new().await;
+    let mut client = NotificationsClient::new(channel().await);
+    // Deeper than the decoder goes.
+    let mut data = prost_types::Struct::default();
+    for _ in 0..60 {
+        let kind = Some(prost_types::value::Kind::StructValue(data));
+        data = prost_types::Struct { fields: [("a".to_owned(), prost_types::Value { kind })].into() };
+    }
+    let content = |data| Some(pb::Content { data: Some(data), ..hello().content.unwrap() });
+    let deep = pb::SendRequest { content: content(data), ..hello() };
+    let status = client.send(with(&t.key, deep)).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::InvalidArgument, "invalid_request".into()));
+    let kind = Some(prost_types::value::Kind::NumberValue(f64::NAN));
+    let nan = prost_types::Struct { fields: [("a".to_owned(), prost_types::Value { kind })].into() };
+    let rows = [
+        (pb::SendRequest { content: content(nan), ..hello() }, "/content/data"),
+        (pb::SendRequest { schedule: Some(pb::Schedule { at: None }), ..hello() }, "/schedule/at"),
+    ];
+    for (request, pointer) in rows {
+        let status = client.send(with(&t.key, request)).await.unwrap_err();
+        assert_eq!(reason(&status), (Code::InvalidArgument, "invalid_request".into()));
+        let details = status.get_error_details();
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, pointer);
+    }
+}
+
+#[tokio::test]
 async fn refusals_carry_the_code_of_rest_and_every_fault() {
     let t = Tenant::new().await;
     let mut client = NotificationsClient::new(channel().await);

@@ -223,6 +223,9 @@ fn rows() -> Vec<Row> {
         (Server, "DELETE", "/v1/apps/theirs", json!(null), 404, "not_found", &[]),
         (Server, "GET", "/v1/apps/shop/client", json!(null), 403, "forbidden", &[]),
         (App, "GET", "/v1/apps/theirs/client", json!(null), 403, "forbidden", &[]),
+        // What stands beside the body is not read, and must not pass for read.
+        (Server, "POST", "/v1/notifications?dry_run=true", json!({}), 422, unknown, &["/query/dry_run"]),
+        (Server, "PUT", "/v1/apps/shop?name=x", json!({}), 422, unknown, &["/query/name"]),
         (App, "PUT", "/v1/apps/shop", json!({}), 403, "forbidden", &[]),
         // Credentials; broken contents are in `credentials.rs`.
         (Server, "PUT", "/v1/apps/shop/credentials/pigeon", json!({}), 404, "not_found", &[]),

@@ -174,6 +174,44 @@ async fn a_caller_that_dawdles_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_refusal_before_the_body_leaves_the_connection_usable_or_says_that_it_ends() {
+    let service = Service::start(NOWHERE, &[]).await;
+    for (length, usable) in [(2_000, true), (900_000, false)] {
+        let mut connection = TcpStream::connect(service.client.address).await.unwrap();
+        let head = format!(
+            "PATCH /v1/account HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        if usable {
+            // The refusal is made before the body is there.
+            tokio::task::yield_now().await;
+            connection.write_all(&vec![b' '; length]).await.unwrap();
+        }
+        let refused = read_head(&mut connection).await;
+        assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+        assert_eq!(refused.contains("connection: close"), !usable, "{refused}");
+        if usable {
+            connection.write_all(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let next = read_head(&mut connection).await;
+            assert!(next.contains("HTTP/1.1 200"), "{next}");
+        }
+    }
+}
+
+/// Until a status line and its headers are there; what follows of a body is read along.
+async fn read_head(connection: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut buffer = vec![0; 4_096];
+    while !text.contains("\r\n\r\n") {
+        let read = tokio::time::timeout(SOON, connection.read(&mut buffer)).await;
+        let read = read.expect("an answer in time").expect("an open connection");
+        assert_ne!(read, 0, "the connection ended after: {text}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    text
+}
+
+#[tokio::test]
 async fn both_versions_of_http_are_spoken() {
     let service = Service::start(NOWHERE, &[]).await;
     Client::http2(service.client.address).get("/openapi.json").send().await.must(200);
@@ -193,6 +231,11 @@ async fn the_openapi_document_says_who_may_call_and_what_refusals_look_like() {
     assert_eq!(schema, "#/components/schemas/Problem");
     assert!(document["components"]["schemas"]["Problem"].is_object());
     assert_eq!(document["paths"]["/openapi.json"]["get"].get("security"), None);
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    for response in operations.flat_map(|operation| operation["responses"].as_object().unwrap().values()) {
+        assert!(response["description"].is_string(), "OpenAPI wants words: {response}");
+    }
 }
 
 #[tokio::test]
