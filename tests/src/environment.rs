@@ -12,6 +12,11 @@ impl Environment {
         self.0.insert(format!("CARILLON_{key}"), value.into());
     }
 
+    /// Sets a variable that is not ours by its whole name.
+    pub fn set_foreign(&mut self, name: &str, value: impl Into<String>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
     /// With one more variable.
     pub fn with(&self, key: &str, value: impl Into<String>) -> Self {
         let mut other = self.clone();

@@ -6,9 +6,11 @@
 mod environment;
 mod kept;
 mod replicas;
+mod spans;
 mod world;
 
 pub use environment::Environment;
 pub use kept::{End, Kept, binary};
 pub use replicas::Service;
+pub use spans::{Seen, Spans};
 pub use world::{Phone, World, eventually};

@@ -15,6 +15,8 @@ const READY: Duration = Duration::from_secs(30);
 /// A kind of service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
+    /// Accepts notifications.
+    IngestApi,
     /// Expands notifications.
     Segmenter,
     /// Keeps the ledger.
@@ -27,6 +29,7 @@ impl Service {
     /// The binary's name.
     pub fn name(self) -> &'static str {
         match self {
+            Service::IngestApi => "ingest-api",
             Service::Segmenter => "segmenter",
             Service::StatusCollector => "status-collector",
             Service::DispatcherApns => "dispatcher-apns",

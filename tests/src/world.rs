@@ -2,13 +2,12 @@
 
 use crate::environment::server;
 use crate::replicas::{Replica, free_address};
-use crate::{Environment, Service};
+use crate::{Environment, Service, Spans};
 use carillon_broker::{Broker, Outgoing};
 use carillon_domain::audience::Audience;
 use carillon_domain::content::Content;
 use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
-use carillon_domain::notification::{Draft, Notification};
-use carillon_domain::platform::Lane;
+use carillon_domain::notification::Draft;
 use carillon_runtime::CancellationToken;
 use carillon_store::{NewNotification, Store};
 use carillon_vault::{Context, Vault};
@@ -17,6 +16,7 @@ use carillon_wire::topology;
 use provider_sim::{ApnsKey, Query, Sim};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -36,6 +36,10 @@ pub struct World {
     pub store: Store,
     /// The database, for looking at rows.
     pub sql: Client,
+    /// Where REST is served.
+    pub ingest: SocketAddr,
+    /// What the services export of traces; those that begin here are not recorded.
+    pub spans: Spans,
     broker: Broker,
     replicas: Mutex<Vec<Replica>>,
     apns_key: String,
@@ -56,6 +60,9 @@ fn runtime() -> &'static Runtime {
 }
 
 impl World {
+    /// What the operator shows ingest-api.
+    pub const OPERATOR_KEY: &str = "cak_0123456789abcdefghijklmnopqrstuvwxyz";
+
     /// Runs a test against the world that all tests of this process share.
     pub fn run<F: Future<Output = ()>>(test: impl FnOnce(&'static World) -> F) {
         static WORLD: OnceLock<World> = OnceLock::new();
@@ -91,6 +98,10 @@ impl World {
         ] {
             environment.set(key, value);
         }
+        let (spans, collector) = Spans::collect().await;
+        environment.set("TELEMETRY__SAMPLE_RATIO", "0");
+        environment.set_foreign("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
+        environment.set_foreign("OTEL_BSP_SCHEDULE_DELAY", "100");
         let mut replicas = Vec::new();
         for ledger in ledgers {
             replicas.push(Service::StatusCollector.start(&environment.with("INTERNAL__LISTEN", ledger.to_string())));
@@ -98,6 +109,10 @@ impl World {
         for service in [Service::Segmenter, Service::Segmenter, Service::DispatcherApns, Service::DispatcherApns] {
             replicas.push(service.start(&environment));
         }
+        let ingest = free_address();
+        let doors =
+            environment.with("HTTP__LISTEN", ingest.to_string()).with("GRPC__LISTEN", free_address().to_string());
+        replicas.push(Service::IngestApi.start(&doors.with("OPERATOR__KEY", Self::OPERATOR_KEY)));
         let broker = Broker::connect(
             &carillon_broker::Config::new(amqp),
             "test",
@@ -107,7 +122,7 @@ impl World {
         .expect("the broker's URL reads");
         let sql = connect(&own).await;
         let apns_key = register_key(&sim);
-        World { sim, store, sql, broker, replicas: Mutex::new(replicas), apns_key }
+        World { sim, store, sql, ingest, spans, broker, replicas: Mutex::new(replicas), apns_key }
     }
 
     /// Kills one replica with SIGKILL, and starts another in its place.
@@ -132,18 +147,24 @@ impl World {
         let sealed = vault.seal(&context, plain.to_string().as_bytes()).expect("sealed");
         let sql = "INSERT INTO credentials (app_key, platform, version, tenant_key, sealed, fingerprint) VALUES ($1, 1, 1, $2, $3, 'f')";
         self.sql.execute(sql, &[&app_key, &tenant_key, &sealed]).await.unwrap();
-        Tenant { world: self, tenant_key: TenantKey(tenant_key), app_key: AppKey(app_key) }
+        Tenant { world: self, name: tenant, tenant_key: TenantKey(tenant_key), app_key: AppKey(app_key) }
     }
 }
 
 /// A tenant of one test.
 pub struct Tenant {
     world: &'static World,
+    name: String,
     tenant_key: TenantKey,
     app_key: AppKey,
 }
 
 impl Tenant {
+    /// Its id.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Registers devices of a user.
     pub async fn phones(&self, user: &str, count: usize) -> Vec<Phone> {
         let mut phones = Vec::with_capacity(count);
@@ -164,6 +185,32 @@ impl Tenant {
 
     /// Accepts a notification and wakes the segmenter, as ingest does.
     pub async fn send(&self, to: Audience) -> NotificationId {
+        self.send_together(vec![(to, String::new())]).await[0]
+    }
+
+    /// Accepts notifications of one lane with their callers' traces and wakes the segmenter for all at once, as ingest does for
+    /// what shares a commit.
+    pub async fn send_together(&self, each: Vec<(Audience, String)>) -> Vec<NotificationId> {
+        let lane = each[0].0.lane();
+        let (mut items, mut woken) = (Vec::new(), Vec::new());
+        for (to, traceparent) in each {
+            let id = NotificationId(Uuid::now_v7());
+            items.push(self.item(id, to));
+            woken.push(AcceptedNotification {
+                id: id.0.as_bytes().to_vec(),
+                tenant_key: self.tenant_key.0,
+                app_key: self.app_key.0,
+                traceparent,
+            });
+        }
+        self.world.store.accept_group(&items).await.expect("accepted");
+        let event = NotificationsAccepted { notifications: woken };
+        // A wake-up that is lost is made up for by the scan.
+        let _ = self.world.broker.publisher().publish(Outgoing::to(topology::runs(lane), &event)).await;
+        items.iter().map(|item| item.notification_id).collect()
+    }
+
+    fn item(&self, id: NotificationId, to: Audience) -> NewNotification {
         let draft = Draft {
             app: "shop".into(),
             to,
@@ -171,37 +218,16 @@ impl Tenant {
             ..Default::default()
         };
         let notification = draft.validate(jiff::Timestamp::now()).expect("a valid draft");
-        self.accept(&notification).await
-    }
-
-    async fn accept(&self, notification: &Notification) -> NotificationId {
-        let id = NotificationId(Uuid::now_v7());
-        let lane = notification.draft().to.lane();
-        let new = NewNotification {
+        NewNotification {
             notification_id: id,
             tenant_key: self.tenant_key,
             app_key: self.app_key,
             reference: None,
-            body: carillon_wire::encode_body(notification),
-            lane,
+            body: carillon_wire::encode_body(&notification),
+            lane: notification.draft().to.lane(),
             scheduled_at: None,
             idempotency: None,
-        };
-        self.world.store.accept_group(&[new]).await.expect("accepted");
-        self.wake(id, lane).await;
-        id
-    }
-
-    async fn wake(&self, id: NotificationId, lane: Lane) {
-        let item = AcceptedNotification {
-            id: id.0.as_bytes().to_vec(),
-            tenant_key: self.tenant_key.0,
-            app_key: self.app_key.0,
-            ..Default::default()
-        };
-        let event = NotificationsAccepted { notifications: vec![item] };
-        // A wake-up that is lost is made up for by the scan.
-        let _ = self.world.broker.publisher().publish(Outgoing::to(topology::runs(lane), &event)).await;
+        }
     }
 
     /// How often each device was accepted for by the provider, by token.
