@@ -66,14 +66,6 @@ impl Stack {
         self.verb(&format!("stop-{}", server.name()), &["--kill"], STEP).await
     }
 
-    /// SIGTERM to the broker, a fast shutdown of the database.
-    ///
-    /// # Errors
-    /// If it does not end.
-    pub(crate) async fn end(&self, server: Server) -> Result<()> {
-        self.verb(&format!("stop-{}", server.name()), &[], STEP).await
-    }
-
     /// Starts one of both again, on the same port and data.
     ///
     /// # Errors

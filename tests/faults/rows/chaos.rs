@@ -79,6 +79,8 @@ async fn under_load(
     let began = Instant::now();
     let excused = rage(platform, row, &feeder, faults, &mut dice).await?;
     row.figure("seconds_of_chaos", began.elapsed().as_secs());
+    let largest = platform.replicas.iter().map(|replica| (replica.rss() >> 20, replica.name())).max();
+    row.figure("largest_process_mib", json!(largest));
     let promised = feeder.finish().await?;
     row.say(format!("{promised} recipients are promised"));
     let calm = Instant::now();

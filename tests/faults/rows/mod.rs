@@ -1,8 +1,11 @@
 //! The rows of the table.
 
 mod chaos;
+mod churn;
+mod control;
 mod idempotency;
 mod load;
+mod outage;
 mod poison;
 mod race;
 mod rolling;
@@ -22,7 +25,11 @@ pub(crate) async fn run(platform: &Platform, options: &Options, report: &mut Rep
         let row = match id.as_str() {
             "F1" => chaos::run(platform, options).await,
             "F2" => chaos::duplicates(platform, options).await,
+            "F4" => outage::broker(platform, options).await,
+            "F5" => outage::database(platform, options).await,
             "F8" => race::run(platform, options).await,
+            "F9" => control::run(platform, options).await,
+            "F10" => churn::run(platform, options).await,
             "F11" => idempotency::run(platform, options).await,
             "F12" => rolling::run(platform, options).await,
             "F14" => poison::run(platform, options).await,
