@@ -35,34 +35,34 @@ const CLOSE_CHUNKS: &str = "
     WHERE c.run_id = w.run_id AND c.chunk = w.chunk";
 
 const CANCEL_CASCADES: &str = "
-    WITH page AS (
-        SELECT run_id, link, person_number FROM cascades WHERE run_id = $1 AND state = 1
-        ORDER BY run_id, link, person_number LIMIT $2 FOR UPDATE SKIP LOCKED
-    )
-    UPDATE cascades c SET state = 4, due_at = NULL FROM page p
-    WHERE c.run_id = p.run_id AND c.link = p.link AND c.person_number = p.person_number";
+    UPDATE cascades SET state = 4, due_at = NULL
+    WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM cascades WHERE run_id = $1 AND state = 1
+        ORDER BY run_id, link, person_number LIMIT $2 FOR UPDATE SKIP LOCKED))";
 
 const FINISH_CANCELLED: &str = "
     UPDATE notifications n SET finished_at = now(), due_at = NULL, expanded = true
     WHERE n.run_id = ANY($1) AND n.state = 4
-      AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.run_id = n.run_id AND c.due_at IS NOT NULL)
-      AND NOT EXISTS (SELECT 1 FROM cascades s WHERE s.run_id = n.run_id AND s.state = 1)";
+      AND (SELECT 1 FROM chunks c WHERE c.run_id = n.run_id AND c.due_at IS NOT NULL LIMIT 1) IS NULL
+      AND (SELECT 1 FROM cascades s WHERE s.run_id = n.run_id AND s.state = 1 LIMIT 1) IS NULL";
 
 /// A run's last chunk is mostly the last one to be closed: asking for it first spares looking through the thousands before it each time one
 /// of them is closed. Rows are locked in one order, since several processes finish runs.
+///
+/// Scalar subqueries, not `NOT EXISTS`: that may become a join, and then reads the tables of all runs.
 const FINISH: &str = "
     WITH candidate AS MATERIALIZED (
         SELECT n.notification_id, n.run_id FROM notifications n
         WHERE n.run_id = ANY($1) AND n.state = 2 AND n.expanded
-          AND NOT EXISTS (SELECT 1 FROM chunks c
-                          WHERE c.run_id = n.run_id AND c.chunk = n.next_chunk - 1 AND c.due_at IS NOT NULL)
+          AND (SELECT 1 FROM chunks c
+               WHERE c.run_id = n.run_id AND c.chunk = n.next_chunk - 1 AND c.due_at IS NOT NULL LIMIT 1) IS NULL
         ORDER BY n.notification_id
         FOR NO KEY UPDATE OF n
     )
     UPDATE notifications n SET state = 5, finished_at = now() FROM candidate k
     WHERE n.notification_id = k.notification_id AND n.state = 2
-      AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.run_id = k.run_id AND c.due_at IS NOT NULL)
-      AND NOT EXISTS (SELECT 1 FROM cascades s WHERE s.run_id = k.run_id AND s.state IN (1, 2))";
+      AND (SELECT 1 FROM chunks c WHERE c.run_id = k.run_id AND c.due_at IS NOT NULL LIMIT 1) IS NULL
+      AND (SELECT 1 FROM cascades s WHERE s.run_id = k.run_id AND s.state IN (1, 2) LIMIT 1) IS NULL";
 
 const STALE: &str = "
     SELECT run_id FROM notifications

@@ -10,6 +10,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (3, "notifications", include_str!("../migrations/0003_notifications.sql")),
     (4, "sms", include_str!("../migrations/0004_sms.sql")),
     (5, "due_work", include_str!("../migrations/0005_due_work.sql")),
+    (6, "waiting_cascades", include_str!("../migrations/0006_waiting_cascades.sql")),
 ];
 
 /// Held while migrating, so that several processes may start at once.

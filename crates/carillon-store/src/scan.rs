@@ -7,6 +7,7 @@ use carillon_domain::ids::{AppKey, ChunkId, DeviceKey, NotificationId, RunId, Te
 use carillon_domain::platform::{Lane, Platform};
 use jiff::Timestamp;
 use std::collections::HashMap;
+use uuid::Uuid;
 
 /// Published chunks of a lane that were not given back, by platform, and a tenant's among them. Those that are due again do not count:
 /// their copy is lost or late.
@@ -50,18 +51,21 @@ const DUE_CHUNKS: &str = "
               AND (c.lease_until IS NULL OR c.lease_until <= now())
             ORDER BY c.due_at LIMIT greatest((SELECT chunks FROM free), 0)) o
         LEFT JOIN held h ON h.tenant_key = t.tenant_key
-    ), mine AS (
-        SELECT c.run_id, c.chunk
-        FROM (SELECT run_id, chunk FROM ranked ORDER BY turn, due_at, run_id, chunk
-              LIMIT greatest((SELECT chunks FROM free), 0)) r
-        JOIN chunks c ON c.run_id = r.run_id AND c.chunk = r.chunk
-        WHERE c.due_at <= now() AND (c.lease_until IS NULL OR c.lease_until <= now())
-        ORDER BY c.run_id, c.chunk
-        FOR UPDATE OF c SKIP LOCKED
     )
+    SELECT c.run_id, c.chunk
+    FROM (SELECT run_id, chunk FROM ranked ORDER BY turn, due_at, run_id, chunk
+          LIMIT greatest((SELECT chunks FROM free), 0)) r
+    CROSS JOIN LATERAL (
+        SELECT c.run_id, c.chunk FROM chunks c
+        WHERE c.run_id = r.run_id AND c.chunk = r.chunk
+          AND c.due_at <= now() AND (c.lease_until IS NULL OR c.lease_until <= now())
+        FOR UPDATE OF c SKIP LOCKED) c";
+
+/// A statement of its own: given names, the rows are found by them; joined to what the query above estimates, the whole table was read.
+const PUBLISH_CHUNKS: &str = "
     UPDATE chunks c SET copies = c.copies + 1, outstanding = true,
         due_at = now() + least(CASE c.lane WHEN 1 THEN 5 ELSE 60 END * power(2, least(c.copies, 12)), 3600) * interval '1 second'
-    FROM mine, notifications n, apps a, tenants t
+    FROM unnest($1::uuid[], $2::int4[]) AS mine(run_id, chunk), notifications n, apps a, tenants t
     WHERE c.run_id = mine.run_id AND c.chunk = mine.chunk AND n.notification_id = c.notification_id
       AND a.app_key = c.app_key AND t.tenant_key = c.tenant_key
     RETURNING c.run_id, c.chunk, c.copies, c.notification_id, c.tenant_key, t.tenant, c.app_key, a.icon_url,
@@ -153,7 +157,14 @@ impl Store {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
         let statement = transaction.prepare_cached(DUE_CHUNKS).await?;
-        let rows = transaction.query(&statement, &[&platform.number(), &lane.number(), &credit, &limit]).await?;
+        let mine = transaction.query(&statement, &[&platform.number(), &lane.number(), &credit, &limit]).await?;
+        if mine.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (runs, numbers): (Vec<Uuid>, Vec<i32>) =
+            mine.iter().map(|row| (row.get::<_, Uuid>(0), row.get::<_, i32>(1))).unzip();
+        let statement = transaction.prepare_cached(PUBLISH_CHUNKS).await?;
+        let rows = transaction.query(&statement, &[&runs, &numbers]).await?;
         let mut chunks: Vec<DueChunk> = rows.iter().map(due_chunk).collect();
         let keys: Vec<i64> = chunks.iter().flat_map(|c| c.targets.iter().map(|t| t.1.0)).collect();
         if !keys.is_empty() {

@@ -36,8 +36,6 @@ pub struct StatusSubject {
     pub provider_id: Option<String>,
     /// The SMS gateway.
     pub gateway: Option<String>,
-    /// The evidence bits now.
-    pub bits: i16,
 }
 
 const TAKE: &str = "
@@ -48,7 +46,7 @@ const TAKE: &str = "
 
 const DESCRIBE: &str = "
     SELECT k.i::int, n.notification_id, t.tenant, a.app, d.device, coalesce(d.user_id, p.user_id), dl.platform, dl.provider_id,
-           c.gateway, dl.bits
+           c.gateway
     FROM unnest($1::uuid[], $2::int8[], $3::int2[]) WITH ORDINALITY AS k(run_id, subject, link, i)
     JOIN notifications n ON n.run_id = k.run_id
     JOIN tenants t ON t.tenant_key = n.tenant_key
@@ -113,7 +111,6 @@ impl Store {
                 platform: row.get(6),
                 provider_id: row.get(7),
                 gateway: row.get(8),
-                bits: row.get(9),
             });
         }
         Ok(all)

@@ -70,6 +70,7 @@ impl Ledger {
 }
 
 /// Every chunk is a row to write, every outcome another.
+#[allow(clippy::ptr_arg, reason = "the group weighs what its callers put in, and they put in vectors")]
 fn weight(reports: &Vec<ChunkReport>) -> usize {
     reports.iter().map(|r| 1 + r.outcomes.len()).sum()
 }

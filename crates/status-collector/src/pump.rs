@@ -1,7 +1,7 @@
 //! Tells what became of deliveries: batches that commits left go out to the exchange of statuses.
 
 use carillon_broker::{Broker, Outgoing, Raw};
-use carillon_domain::delivery_status::{Evidence, Reason, Status};
+use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::notification::Notification;
 use carillon_domain::platform::Platform;
 use carillon_store::{Error, StatusChange, StatusSubject, Store, changed_at};
@@ -55,6 +55,7 @@ async fn round(store: &Store, broker: &Broker) -> Result<bool, Error> {
             .iter()
             .zip(&subjects)
             .filter_map(|(change, subject)| subject.as_ref().and_then(|s| event(batch.id, change, s, &mut known)))
+            .filter_map(|told| told.message())
             .collect();
         if broker.publisher().publish_all(events).await.iter().all(Result::is_ok) {
             told.push(batch.id);
@@ -64,13 +65,27 @@ async fn round(store: &Store, broker: &Broker) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// One status event: the body that webhooks have, under `<tenant>.<app>.<push|sms|none>.<platform|none>.<status>`.
+/// A status event: the body that webhooks have, under `<tenant>.<app>.<push|sms|none>.<platform|none>.<status>`.
+struct Told {
+    key: String,
+    id: String,
+    body: Value,
+}
+
+impl Told {
+    fn message(&self) -> Option<Outgoing> {
+        let bytes = serde_json::to_vec(&self.body).ok()?;
+        let message = Outgoing::routed(STATUSES.name, self.key.as_str(), &Raw(bytes.into()));
+        Some(message.with_content_type("application/json").with_id(self.id.as_str()).unheard())
+    }
+}
+
 fn event(
     batch: i64,
     change: &StatusChange,
     subject: &StatusSubject,
     known: &mut HashMap<Uuid, Option<Notification>>,
-) -> Option<Outgoing> {
+) -> Option<Told> {
     let notification = known
         .entry(subject.notification_id)
         .or_insert_with(|| carillon_wire::decode_body(&subject.body).ok())
@@ -83,17 +98,11 @@ fn event(
         (0, _) => "none",
         _ => "sms",
     };
-    let body = body(change, subject, notification, status, platform, channel);
-    let key =
-        format!("{}.{}.{channel}.{}.{}", subject.tenant, subject.app, platform.unwrap_or("none"), status.as_str());
-    let bytes = serde_json::to_vec(&body).ok()?;
-    let id = format!("{batch}:{}:{}:{}:{}", change.run, change.link, change.subject, change.status);
-    Some(
-        Outgoing::routed(STATUSES.name, key, &Raw(bytes.into()))
-            .with_content_type("application/json")
-            .with_id(id)
-            .unheard(),
-    )
+    Some(Told {
+        key: format!("{}.{}.{channel}.{}.{}", subject.tenant, subject.app, platform.unwrap_or("none"), status.as_str()),
+        id: format!("{batch}:{}:{}:{}:{}", change.run, change.link, change.subject, change.status),
+        body: body(change, subject, notification, status, platform, channel),
+    })
 }
 
 fn body(
@@ -124,16 +133,16 @@ fn body(
             "link": change.link,
             "status": status.as_str(),
             "reason": change.reason.and_then(Reason::from_number).map(Reason::as_str),
-            "evidence": evidence(change.link, Evidence(subject.bits as u16)),
+            "evidence": evidence(change.link, status),
             "at": at,
             "provider_id": subject.provider_id,
         }
     })
 }
 
-/// Who said so: the provider that accepted, the device, or the operator of a phone.
-fn evidence(link: i16, bits: Evidence) -> &'static str {
-    match bits.status() {
+/// Who said so: the provider that accepted, the device, or the operator of a phone. Of the status that is told, not of what is known by now.
+fn evidence(link: i16, status: Status) -> &'static str {
+    match status {
         Status::Queued | Status::Suppressed | Status::Cancelled | Status::Expired => "none",
         Status::Unknown => "none",
         Status::Failed | Status::Sent => "provider",
@@ -146,12 +155,164 @@ fn evidence(link: i16, bits: Evidence) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use carillon_domain::notification::Draft;
+    use expect_test::{Expect, expect};
+
+    fn subject() -> StatusSubject {
+        let draft = Draft {
+            app: "shop".into(),
+            reference: Some("order-17".into()),
+            metadata: vec![("team".into(), "orders".into())],
+            ..Default::default()
+        };
+        StatusSubject {
+            notification_id: Uuid::from_u128(0x17),
+            tenant: "acme".into(),
+            app: "shop".into(),
+            body: carillon_wire::encode_body(&Notification::accepted(draft)).into(),
+            device: Some("d1".into()),
+            user_id: Some("u1".into()),
+            platform: Some(Platform::Apns.number()),
+            provider_id: Some("apns-id".into()),
+            gateway: None,
+        }
+    }
+
+    fn change(link: i16, subject: i64, status: Status, reason: Option<Reason>) -> StatusChange {
+        let reason = reason.map(Reason::number);
+        StatusChange {
+            run: Uuid::from_u128(9),
+            subject,
+            link,
+            status: status.number(),
+            reason,
+            at_ms: 1_790_000_000_123,
+        }
+    }
+
+    /// Where an event goes and what it says.
+    fn told(change: &StatusChange, subject: &StatusSubject, expected: Expect) {
+        let told = event(5, change, subject, &mut HashMap::new()).unwrap();
+        let text = format!("{} {}\n{}", told.key, told.id, serde_json::to_string_pretty(&told.body).unwrap());
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn a_push_is_told_with_all_that_a_webhook_says() {
+        told(
+            &change(0, 4, Status::Sent, None),
+            &subject(),
+            expect![[r#"
+            acme.shop.push.apns.sent 5:00000000-0000-0000-0000-000000000009:0:4:6
+            {
+              "data": {
+                "app": "shop",
+                "at": "2026-09-21T14:13:20.123Z",
+                "channel": "push",
+                "device": "d1",
+                "evidence": "provider",
+                "gateway": null,
+                "link": 0,
+                "metadata": {
+                  "team": "orders"
+                },
+                "notification_id": "00000000-0000-0000-0000-000000000017",
+                "platform": "apns",
+                "provider_id": "apns-id",
+                "reason": null,
+                "reference": "order-17",
+                "status": "sent",
+                "user_id": "u1"
+              },
+              "timestamp": "2026-09-21T14:13:20.123Z",
+              "type": "message.sent"
+            }"#]],
+        );
+    }
+
+    #[test]
+    fn a_person_without_a_device_is_told_under_no_platform() {
+        let nobody =
+            StatusSubject { device: None, platform: None, provider_id: None, user_id: Some("u2".into()), ..subject() };
+        told(
+            &change(0, -3, Status::Suppressed, Some(Reason::NoDevice)),
+            &nobody,
+            expect![[r#"
+            acme.shop.none.none.suppressed 5:00000000-0000-0000-0000-000000000009:0:-3:1
+            {
+              "data": {
+                "app": "shop",
+                "at": "2026-09-21T14:13:20.123Z",
+                "channel": "push",
+                "device": null,
+                "evidence": "none",
+                "gateway": null,
+                "link": 0,
+                "metadata": {
+                  "team": "orders"
+                },
+                "notification_id": "00000000-0000-0000-0000-000000000017",
+                "platform": null,
+                "provider_id": null,
+                "reason": "no_device",
+                "reference": "order-17",
+                "status": "suppressed",
+                "user_id": "u2"
+              },
+              "timestamp": "2026-09-21T14:13:20.123Z",
+              "type": "message.suppressed"
+            }"#]],
+        );
+    }
+
+    #[test]
+    fn a_text_message_is_told_with_its_gateway() {
+        let text = StatusSubject { device: None, platform: None, gateway: Some("main".into()), ..subject() };
+        told(
+            &change(1, -3, Status::Delivered, None),
+            &text,
+            expect![[r#"
+            acme.shop.sms.none.delivered 5:00000000-0000-0000-0000-000000000009:1:-3:8
+            {
+              "data": {
+                "app": "shop",
+                "at": "2026-09-21T14:13:20.123Z",
+                "channel": "sms",
+                "device": null,
+                "evidence": "operator",
+                "gateway": "main",
+                "link": 1,
+                "metadata": {
+                  "team": "orders"
+                },
+                "notification_id": "00000000-0000-0000-0000-000000000017",
+                "platform": null,
+                "provider_id": "apns-id",
+                "reason": null,
+                "reference": "order-17",
+                "status": "delivered",
+                "user_id": "u1"
+              },
+              "timestamp": "2026-09-21T14:13:20.123Z",
+              "type": "message.delivered"
+            }"#]],
+        );
+    }
+
+    #[test]
+    fn a_body_or_a_status_that_does_not_read_is_not_told() {
+        let broken = StatusSubject { body: [0xff].as_slice().into(), ..subject() };
+        assert!(event(5, &change(0, 4, Status::Sent, None), &broken, &mut HashMap::new()).is_none());
+        let unknown = StatusChange { status: 99, ..change(0, 4, Status::Sent, None) };
+        assert!(event(5, &unknown, &subject(), &mut HashMap::new()).is_none());
+    }
 
     #[test]
     fn evidence_names_who_said_so() {
-        assert_eq!(evidence(0, Status::Sent.implied()), "provider");
-        assert_eq!(evidence(0, Status::Opened.implied()), "device");
-        assert_eq!(evidence(1, Status::Delivered.implied()), "operator");
-        assert_eq!(evidence(0, Status::Suppressed.implied()), "none");
+        let of =
+            |link| Status::ALL.iter().map(|s| format!("{} {}", s.as_str(), evidence(link, *s))).collect::<Vec<_>>();
+        expect![[r#"
+            push: queued none, suppressed none, cancelled none, expired none, unknown none, failed provider, sent provider, undelivered provider, delivered device, displayed device, dismissed device, opened device, clicked device
+            sms: queued none, suppressed none, cancelled none, expired none, unknown none, failed provider, sent provider, undelivered operator, delivered operator, displayed operator, dismissed operator, opened operator, clicked operator"#]].assert_eq(&format!("push: {}\nsms: {}", of(0).join(", "), of(1).join(", ")));
     }
 }

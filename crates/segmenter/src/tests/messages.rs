@@ -1,0 +1,115 @@
+//! Messages.
+
+use super::{at, device, locale, notification};
+use crate::message::{Member, RunText, chunk, messages};
+use carillon_domain::delivery_status::Reason;
+use carillon_domain::device::{DeviceState, Permission};
+use carillon_domain::ids::{ChunkId, NotificationId, RunId};
+use carillon_domain::limits;
+use carillon_domain::notification::Notification;
+use carillon_domain::platform::{Lane, Platform};
+use carillon_store::Recipient;
+use carillon_wire::events::{DispatchChunk, SealedCredential};
+use uuid::Uuid;
+
+/// What the broker takes of one process by default.
+const MOST_BYTES: usize = 256 * 1024;
+
+fn made(n: &Notification, platform: Platform, devices: &[Option<Recipient>]) -> DispatchChunk {
+    // A credential as large as one may be: a service account of 16 KiB, sealed.
+    let credentials = [(platform, SealedCredential { version: 3, sealed: vec![7; 16 * 1024 + 64].into() })];
+    let text = RunText {
+        notification: n,
+        notification_id: NotificationId(Uuid::from_u128(9)),
+        tenant: "acme",
+        icon_url: None,
+        default_locale: None,
+        released_at: at(0),
+        expires_at: at(60),
+        credentials: &credentials,
+        link: 0,
+        traceparent: "",
+    };
+    let members: Vec<Member<'_>> =
+        devices.iter().enumerate().map(|(i, device)| Member { position: i as u16, device: device.as_ref() }).collect();
+    chunk(&text, platform, ChunkId { run: RunId(Uuid::from_u128(9)), number: 4 }, 1, None, &members)
+}
+
+#[test]
+fn a_later_copy_closes_the_positions_of_devices_that_are_gone() {
+    let mut devices: Vec<Option<Recipient>> = (0..6).map(|k| Some(device(k, "u:a", Platform::Apns))).collect();
+    devices[1] = None;
+    devices[2].as_mut().unwrap().state = DeviceState::Invalid;
+    devices[3].as_mut().unwrap().state = DeviceState::Inactive;
+    devices[4].as_mut().unwrap().permission = Permission::Denied;
+    let chunk = made(&notification(0), Platform::Apns, &devices);
+    let told: Vec<(u32, u32)> = chunk.targets.iter().map(|t| (t.position, t.suppressed)).collect();
+    let reasons = [Reason::TokenMoved, Reason::TokenInvalid, Reason::Inactive, Reason::PermissionDenied];
+    assert_eq!(told[1..5], [1, 2, 3, 4].map(|i| (i, reasons[i as usize - 1] as u32)));
+    assert!(chunk.targets[1..5].iter().all(|t| t.token.is_empty()));
+    assert_eq!((told[0], told[5]), ((0, 0), (5, 0)));
+    assert_eq!(chunk.credential.as_ref().map(|c| c.version), Some(3));
+}
+
+#[test]
+fn devices_share_the_variants_that_they_need_and_no_others() {
+    let speaker = |i: usize, key| Some(Recipient { locale: Some(locale(i)), ..device(key, "u:a", Platform::Apns) });
+    let chunk = made(&notification(30), Platform::Apns, &[speaker(7, 0), speaker(2, 1), speaker(7, 2), None]);
+    assert_eq!(chunk.variants.len(), 2);
+    assert_eq!(chunk.targets.iter().map(|t| t.variant).collect::<Vec<_>>(), [0, 1, 0, 0]);
+    assert!(String::from_utf8_lossy(&chunk.variants[0].body).contains("Title 7"));
+}
+
+#[test]
+fn who_needs_a_seventeenth_variant_by_now_stays_open_and_is_not_told_another_language() {
+    let devices: Vec<Option<Recipient>> = (0..18)
+        .map(|i| Some(Recipient { locale: Some(locale(i % 17)), ..device(i as i64, "u:a", Platform::Apns) }))
+        .collect();
+    let chunk = made(&notification(30), Platform::Apns, &devices);
+    let positions: Vec<u32> = chunk.targets.iter().map(|t| t.position).collect();
+    assert_eq!(positions, (0..16).chain([17]).collect::<Vec<u32>>());
+    assert_eq!((chunk.variants.len(), chunk.targets[16].variant), (limits::CHUNK_VARIANTS, 0));
+}
+
+#[test]
+fn a_message_stays_below_the_brokers_bound_even_when_every_token_grew() {
+    let mut draft = notification(30).draft().clone();
+    for localized in &mut draft.content.localized {
+        localized.body = Some(localized.locale.repeat(1_600));
+    }
+    let n = Notification::accepted(draft);
+    let devices: Vec<Option<Recipient>> = (0..500)
+        .map(|i| {
+            let grown = Recipient {
+                token: "t".repeat(4_096),
+                locale: Some(locale(i % 16)),
+                ..device(i as i64, "u:a", Platform::Fcm)
+            };
+            Some(grown)
+        })
+        .collect();
+    let chunk = made(&n, Platform::Fcm, &devices);
+    assert!((1..500).contains(&chunk.targets.len()), "the others go with the next copy");
+    assert!(chunk.variants.len() == 16 && chunk.variants[0].body.len() > 3_000);
+    let out = messages(Lane::Bulk, vec![(Platform::Fcm, chunk)], at(0));
+    assert!(out[0].body().len() <= MOST_BYTES, "{} bytes", out[0].body().len());
+}
+
+#[test]
+fn small_chunks_travel_together_and_platforms_by_themselves() {
+    let n = notification(0);
+    let small = |platform, count: i64| {
+        let devices: Vec<_> = (0..count).map(|k| Some(device(k, "u:a", platform))).collect();
+        (platform, made(&n, platform, &devices))
+    };
+    let (a, f) = (Platform::Apns, Platform::Fcm);
+    let chunks = vec![small(a, 30), small(f, 1), small(a, 30), small(a, 5), small(f, 63), small(a, 500)];
+    let out = messages(Lane::Transactional, chunks, at(0));
+    // Recipients of each message: 60 and 5 small ones, 64 of the other platform, and the large chunk alone.
+    let read = |body: &[u8]| <carillon_wire::events::DispatchChunks as carillon_broker::Event>::decode(body).unwrap();
+    let mut counts: Vec<usize> =
+        out.iter().map(|m| read(m.body()).chunks.iter().map(|c| c.targets.len()).sum()).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [5, 60, 64, 500]);
+    assert!(out.iter().all(|m| m.body().len() <= MOST_BYTES));
+}
