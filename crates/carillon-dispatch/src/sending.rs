@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
 use carillon_payload::{Address, Values};
-use futures::StreamExt as _;
 use futures::future::poll_fn;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, PollSemaphore};
@@ -110,6 +110,16 @@ impl<'a, P: Provider> Sending<'a, P> {
             if self.outbox.due_at().is_some_and(|due| due <= now) {
                 self.outbox.tell(now).await;
             }
+            // Several before anything is polled: what is handed to HTTP/2 together leaves in one write. No more than may lie
+            // uncommitted, should all of them be answered at once.
+            let most = flights.len() + UNCOMMITTED.saturating_sub(self.outbox.uncommitted());
+            while flights.len() < most
+                && self.may_start(flights.len(), now)
+                && let Ok(permit) = Arc::clone(&self.engine.permits).try_acquire_owned()
+            {
+                let Some((open, message)) = self.next() else { break };
+                flights.push(fly(self.engine, self.chunk, prepared, open, message, permit));
+            }
             let may_start = self.may_start(flights.len(), now);
             let wake_at = self.wake_at(now);
             tokio::select! {
@@ -118,7 +128,15 @@ impl<'a, P: Provider> Sending<'a, P> {
                     Answer::Go { until } => self.lease_until = until,
                     Answer::Stop => self.stop(LetGo::LostClaim, now),
                 },
-                Some(landed) = flights.next(), if !flights.is_empty() => self.land(landed),
+                Some(landed) = flights.next(), if !flights.is_empty() => {
+                    self.land(landed);
+                    // Answers come in bursts too. At most what may be reported together.
+                    while self.outbox.uncommitted() < UNCOMMITTED
+                        && let Some(Some(landed)) = flights.next().now_or_never()
+                    {
+                        self.land(landed);
+                    }
+                }
                 () = stop.cancelled(), if !self.stopping => self.stop(LetGo::Stopped, now),
                 () = lost.cancelled(), if !self.stopping => self.stop(LetGo::LostClaim, now),
                 permit = poll_fn(|cx| permits.poll_acquire(cx)), if may_start => {
@@ -251,8 +269,10 @@ impl<'a, P: Provider> Sending<'a, P> {
             let progress = plan::held(Gate::brake_hold(), open.attempts, time, self.chunk.facts.expires_at);
             return self.push(open, progress, TokenVerdict::Keep, now);
         }
+        // Random bytes cost a system call, and what was sent needs none.
+        let random = if matches!(verdict, Verdict::Sent { .. }) { 0 } else { random() };
         let situation =
-            Situation { attempts: open.attempts, now: time, expires_at: self.chunk.facts.expires_at, random: random() };
+            Situation { attempts: open.attempts, now: time, expires_at: self.chunk.facts.expires_at, random };
         let retry = verdict.clone();
         match plan::plan(verdict, &situation) {
             Step::Again { after } if open.retries < RETRIES && !self.stopping => {
