@@ -67,11 +67,6 @@ impl Row {
         }
     }
 
-    pub(crate) fn bound_by(mut self, words: &'static str) -> Self {
-        self.bound_by = words;
-        self
-    }
-
     pub(crate) fn reference(mut self, words: impl Into<String>) -> Self {
         self.reference = words.into();
         self
