@@ -14,12 +14,14 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use carillon_domain::limits;
 use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 
-/// Bytes that are read for nothing.
-const MOST: u64 = 64 * 1024;
+/// Bytes that are read for nothing: as many as any call takes, since a caller who is still writing when the connection is
+/// closed does not get to read the answer.
+const MOST: u64 = limits::BATCH_BODY_BYTES as u64;
 /// How long they may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 

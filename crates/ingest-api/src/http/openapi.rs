@@ -81,6 +81,7 @@ impl Document {
             }
             operation["responses"]["default"] = refusal();
             describe(&mut operation["responses"]);
+            name(operation, route.path);
         }
         value["components"]["securitySchemes"] = json!({"key": {"type": "http", "scheme": "bearer"}});
         if let Some(url) = public_url {
@@ -98,6 +99,15 @@ fn describe(responses: &mut Value) {
             response.entry("description").or_insert_with(|| reason.unwrap_or("an answer").into());
         }
     }
+}
+
+/// The handler's name says what is done, the path to what: `put_apps_devices`. Generators of clients make a function of each,
+/// so no two may be equal.
+fn name(operation: &mut Value, path: &str) {
+    let done = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    let things = path.split(['/', ':']).filter(|part| !part.is_empty() && !part.starts_with('{') && *part != "v1");
+    let things = things.filter(|part| !done.ends_with(part)).map(|part| part.replace(['-', '.'], "_"));
+    operation["operationId"] = [done.clone()].into_iter().chain(things).collect::<Vec<_>>().join("_").into();
 }
 
 fn refusal() -> Value {
