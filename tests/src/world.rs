@@ -65,6 +65,9 @@ impl World {
 
     /// Runs a test against the world that all tests of this process share.
     pub fn run<F: Future<Output = ()>>(test: impl FnOnce(&'static World) -> F) {
+        // One at a time: a test that kills a replica would take along what another one is watching.
+        static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         static WORLD: OnceLock<World> = OnceLock::new();
         let world = WORLD.get_or_init(|| runtime().block_on(World::start()));
         runtime().block_on(test(world));
