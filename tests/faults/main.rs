@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<bool> {
     let options = Options::from_environment()?;
     let mut report = Report::new(&options);
-    let platform = Platform::start().await?;
+    let platform = Platform::start(&options.directory).await?;
     let outcome = rows::run(&platform, &options, &mut report).await;
     platform.stop().await;
     report.write()?;

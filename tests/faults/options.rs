@@ -1,6 +1,7 @@
 //! What is to be run, and how large.
 
 use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
 
 /// Every row that is built, in the order of a whole run.
 pub(crate) const ROWS: [&str; 14] =
@@ -23,10 +24,14 @@ pub(crate) struct Options {
     pub(crate) rows: Vec<String>,
     pub(crate) seed: u64,
     pub(crate) size: Size,
+    /// Where the stack, its data and the logs lie. Two runs in one checkout need two.
+    pub(crate) directory: PathBuf,
+    /// The report.
+    pub(crate) report: PathBuf,
 }
 
 impl Options {
-    /// `ROWS`, `SEED`, `FULL` and `CI`.
+    /// `ROWS`, `SEED`, `FULL`, `CI` and `RUN_DIR`.
     ///
     /// # Errors
     /// A row that there is not, a seed that is no number.
@@ -46,7 +51,10 @@ impl Options {
             bail!("there is no row {unknown}; there are {}", ROWS.join(", "));
         }
         let seed = word("SEED").map_or(Ok(1), |text| text.parse().context("SEED is a number"))?;
-        Ok(Self { rows, seed, size })
+        let here = std::env::current_dir()?;
+        let own = word("RUN_DIR").map(|path| here.join(path));
+        let report = own.as_deref().unwrap_or(Path::new("target")).join("faults.json");
+        Ok(Self { rows, seed, size, directory: own.unwrap_or_else(|| here.join(".run-faults")), report })
     }
 
     /// One of three, by size.

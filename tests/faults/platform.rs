@@ -12,7 +12,7 @@ use carillon_runtime::CancellationToken;
 use provider_sim::Sim;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls};
@@ -61,9 +61,8 @@ impl Platform {
     ///
     /// # Errors
     /// What did not come up, and why.
-    pub(crate) async fn start() -> Result<Self> {
+    pub(crate) async fn start(directory: &Path) -> Result<Self> {
         let began = Instant::now();
-        let directory: PathBuf = std::env::current_dir()?.join(".run-faults");
         std::fs::create_dir_all(directory.join("logs"))?;
         std::fs::create_dir_all(directory.join("stack"))?;
         std::fs::create_dir_all(directory.join("bin"))?;
@@ -107,7 +106,7 @@ impl Platform {
                     }
                     _ => {}
                 }
-                replicas.push(Replica::start(service, index, &ports.address()?, &environment, &directory)?);
+                replicas.push(Replica::start(service, index, &ports.address()?, &environment, directory)?);
             }
         }
         for replica in &replicas {

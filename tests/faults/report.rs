@@ -3,9 +3,8 @@
 use crate::options::{Options, Size};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 use std::time::Instant;
-
-const PATH: &str = "target/faults.json";
 
 /// One row while it runs.
 pub(crate) struct Row {
@@ -99,13 +98,21 @@ pub(crate) struct Report {
     began: Instant,
     rows: Vec<Value>,
     passed: bool,
+    path: PathBuf,
 }
 
 impl Report {
     /// Of a run that begins now.
     pub(crate) fn new(options: &Options) -> Self {
-        let (seed, size) = (options.seed, options.size);
-        Self { seed, size, started_at: jiff::Timestamp::now(), began: Instant::now(), rows: Vec::new(), passed: true }
+        Self {
+            seed: options.seed,
+            size: options.size,
+            started_at: jiff::Timestamp::now(),
+            began: Instant::now(),
+            rows: Vec::new(),
+            passed: true,
+            path: options.report.clone(),
+        }
     }
 
     /// A row that is through. The file is written anew each time, so that a run that is cut short leaves what it has.
@@ -138,8 +145,10 @@ impl Report {
             "seconds": self.began.elapsed().as_secs(), "commit": commit(), "size": format!("{:?}", self.size).to_lowercase(),
             "rows": self.rows,
         });
-        std::fs::create_dir_all("target")?;
-        std::fs::write(PATH, format!("{report:#}\n"))?;
+        if let Some(directory) = self.path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        std::fs::write(&self.path, format!("{report:#}\n"))?;
         Ok(())
     }
 }
