@@ -17,8 +17,8 @@ test: tools ## what CI runs: checks, build, every test against its own broker an
 	@exec deploy/local/test.sh
 
 bench: tools ## how fast, against what: ROWS=B4,B7, SHORT=1 for small sizes; a report in target/bench.json
-	@$(CARGO) build $(if $(SHORT),,--release) --workspace --bins
-	@exec target/$(if $(SHORT),debug,release)/bench
+	@$(CARGO) build $(if $(SHORT),,--profile measure) --workspace --bins
+	@exec target/$(if $(SHORT),debug,measure)/bench
 
 faults: tools ## what survives: ROWS=F1,F8 SEED=7, FULL=1 or CI=1 for the size; a report in target/faults.json
 	@$(CARGO) build --workspace --bins
