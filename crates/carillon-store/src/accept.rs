@@ -1,9 +1,11 @@
 //! Accepting notifications: one transaction for a group, the committed rows are the outbox.
 
+use crate::commit::commit;
 use crate::{Result, Store};
 use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::notification::State;
 use carillon_domain::platform::Lane;
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -114,7 +116,7 @@ impl Store {
         if !repeated.is_empty() {
             answer_repeated(&transaction, items, &repeated, &mut answers).await?;
         }
-        transaction.commit().await?;
+        commit(transaction, Point::AcceptCommit).await?;
         Ok(answers)
     }
 }

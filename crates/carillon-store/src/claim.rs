@@ -1,10 +1,12 @@
 //! Claims: who may send what is open.
 
+use crate::commit::commit;
 use crate::{Result, Store};
 use carillon_domain::chunk::Positions;
 use carillon_domain::ids::{ChunkId, RunId, TenantKey};
 use carillon_domain::notification::State;
 use carillon_domain::platform::Platform;
+use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -193,7 +195,7 @@ impl Store {
             Some(now) => now,
             None => transaction.query_one("SELECT now()", &[]).await?.get(0),
         };
-        transaction.commit().await?;
+        commit(transaction, Point::ClaimCommit).await?;
         Ok((answers, now))
     }
 }

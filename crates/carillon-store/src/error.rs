@@ -54,6 +54,12 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
+impl From<carillon_failpoint::Failed> for Error {
+    fn from(failed: carillon_failpoint::Failed) -> Self {
+        Error::Unavailable(failed.to_string())
+    }
+}
+
 /// Classes 08 (connection), 53 (resources), 57 (operator intervention, statement timeout), serialisation failure, deadlock, and a standby that was
 /// promoted over (read-only).
 fn is_passing(code: &SqlState) -> bool {

@@ -7,10 +7,12 @@ pub use page::{NewCascade, NewChunk, Page, Suppressed};
 pub(crate) use recipient::devices_by_key;
 pub use recipient::{Recipient, Selected, Selector, SelectorName};
 
+use crate::commit::commit_by_hand;
 use crate::{Error, Result, StatusChange, Store};
 use carillon_domain::ids::{AppKey, NotificationId, RunId, TenantKey};
 use carillon_domain::person::Person;
 use carillon_domain::platform::{Lane, Os, Platform};
+use carillon_failpoint::Point;
 use deadpool_postgres::Object;
 use jiff::Timestamp;
 use recipient::{DEVICE_COLUMNS, device_row};
@@ -273,10 +275,7 @@ impl Expansion {
         let outcome = page::write(&mut connection, &pages, self.now, slot).await;
         match outcome {
             Ok(changes) => {
-                if let Err(error) = connection.batch_execute("COMMIT").await {
-                    drop(Object::take(connection));
-                    return Err(error.into());
-                }
+                commit_by_hand(connection, Point::PagesCommit).await?;
                 Ok(changes)
             }
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use crate::cascades::{CascadeTouch, touch_cascades};
 use crate::claim::{ChunkRow, lock_chunks};
+use crate::commit::commit;
 use crate::statuses::{DeliveryId, News, write_news};
 use crate::{Result, Store};
 use carillon_domain::cascade::fires_at_once;
@@ -10,6 +11,7 @@ use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{ChunkId, RunId, TenantKey};
 use carillon_domain::notification::State;
 use carillon_domain::platform::Platform;
+use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
@@ -104,7 +106,7 @@ impl Store {
         transaction.execute(&close, &[&runs, &numbers, &states]).await?;
         touch_cascades(&transaction, &touches).await?;
         write_news(&transaction, news, slot).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::ExpiredCommit).await?;
         let mut closed: Vec<RunId> = rows.iter().map(|r| r.id.run).collect();
         closed.dedup();
         Ok(closed)
@@ -128,7 +130,7 @@ impl Store {
         write_news(&transaction, news, slot).await?;
         let finish = transaction.prepare_cached(FINISH_CANCELLED).await?;
         transaction.execute(&finish, &[&runs]).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::CancelledCommit).await?;
         Ok(chunks_left == 0 || cascades_left == 0)
     }
 

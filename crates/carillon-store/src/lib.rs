@@ -8,6 +8,7 @@ mod apps;
 mod cancel;
 mod cascades;
 mod claim;
+mod commit;
 mod config;
 mod credentials;
 mod devices;

@@ -1,12 +1,14 @@
 //! Receipts: evidence from devices, effective before it is answered.
 
 use crate::cascades::{CascadeEvidence, stop_cascades};
+use crate::commit::commit;
 use crate::statuses::{DeliveryId, News, write_news};
 use crate::{Result, StatusChange, Store};
 use carillon_domain::ids::{AppKey, DeviceKey, NotificationId, RunId, TenantKey};
 use carillon_domain::platform::Platform;
 use carillon_domain::receipt::{CascadeEffect, Event, Recorded};
 use carillon_domain::reference::Reference;
+use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
@@ -126,7 +128,7 @@ impl Store {
         let news = found.iter().map(|f| news_of(f, tenant, &items[f.i])).collect();
         let known = known_evidence(&transaction, &found).await?;
         let changes = write_news(&transaction, news, slot).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::ReceiptsCommit).await?;
 
         let unknown = ReceiptResult { recorded: Recorded::Unknown, cascade: CascadeEffect::None };
         let mut results = vec![unknown; items.len()];

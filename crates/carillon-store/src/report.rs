@@ -2,6 +2,7 @@
 
 use crate::cascades::{CascadeTouch, touch_cascades};
 use crate::claim::{ChunkRow, LEASE, lock_chunks};
+use crate::commit::commit;
 use crate::statuses::{DeliveryId, News, write_news};
 use crate::{Result, StatusChange, Store};
 use carillon_domain::cascade::fires_at_once;
@@ -10,6 +11,7 @@ use carillon_domain::delivery_status::Status;
 use carillon_domain::ids::{ChunkId, RunId};
 use carillon_domain::notification::State;
 use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
+use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,7 +120,7 @@ impl Store {
         touch_cascades(&transaction, &effects.cascades).await?;
         retire_tokens(&transaction, &effects).await?;
         out.changes = write_news(&transaction, effects.news, slot).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::ReportCommit).await?;
         Ok(out)
     }
 }

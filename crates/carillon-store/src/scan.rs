@@ -1,10 +1,12 @@
 //! The scan: whatever is due and was not looked at is published (again). The committed rows are the outbox and the timers.
 
+use crate::commit::commit;
 use crate::expand::devices_by_key;
 use crate::{Error, Recipient, Result, Store};
 use carillon_domain::chunk::Positions;
 use carillon_domain::ids::{AppKey, ChunkId, DeviceKey, NotificationId, RunId, TenantKey};
 use carillon_domain::platform::{Lane, Platform};
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -175,7 +177,7 @@ impl Store {
             }
         }
         // Last: what could not be read in full is not marked as published.
-        transaction.commit().await?;
+        commit(transaction, Point::DueChunksCommit).await?;
         Ok(chunks)
     }
 

@@ -2,11 +2,13 @@
 
 use super::due::{CascadeId, cascade_id};
 use crate::claim::lock_chunks;
+use crate::commit::commit;
 use crate::statuses::{DeliveryId, News, write_news};
 use crate::{Result, StatusChange, Store};
 use carillon_domain::chunk::Position;
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{ChunkId, RunId};
+use carillon_failpoint::Point;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -150,7 +152,7 @@ impl Store {
             )
             .await?;
         let changes = write_news(&transaction, news, slot).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::CascadesCloseCommit).await?;
         let done: BTreeSet<RunId> = closed.iter().filter(|c| c.2).map(|c| c.0.run).collect();
         Ok(ClosedCascaded { changes, closed_runs: done.into_iter().collect() })
     }

@@ -1,10 +1,12 @@
 //! Cascades whose time has come: taken under a lease, with all that a text message needs.
 
+use crate::commit::commit;
 use crate::statuses::{DeliveryId, News, write_news};
 use crate::{Result, StatusChange, Store};
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{AppKey, NotificationId, RunId, TenantKey};
 use carillon_domain::phone::Phone;
+use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -174,7 +176,7 @@ impl Store {
         taken.ended_runs.dedup();
         taken.bodies = bodies(&transaction, &taken.cascades).await?;
         taken.changes = write_news(&transaction, news, slot).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::CascadesDueCommit).await?;
         Ok(taken)
     }
 

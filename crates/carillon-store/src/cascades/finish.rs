@@ -1,11 +1,13 @@
 //! What became of text messages, kept in groups.
 
 use super::due::{CascadeId, cascade_id};
+use crate::commit::commit;
 use crate::statuses::{News, write_news};
 use crate::{Error, Result, StatusChange, Store};
 use carillon_domain::cascade::CascadeState;
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{RunId, TenantKey};
+use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,7 +251,7 @@ impl Store {
         }
         write_cascades(&transaction, &written).await?;
         let changes = write_news(&transaction, news, slot).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::CascadesFinishCommit).await?;
         Ok(FinishedCascades { changes, ended_runs: ended.into_iter().collect() })
     }
 }

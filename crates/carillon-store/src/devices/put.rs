@@ -2,6 +2,7 @@
 
 use super::merge::{Merged, merge};
 use super::row::{COLUMNS, Device, read};
+use crate::commit::commit;
 use crate::{Error, Result, Store};
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::DeviceChange;
@@ -10,6 +11,7 @@ use carillon_domain::ids::{AppKey, TenantKey};
 use carillon_domain::person::Person;
 use carillon_domain::phone::Phone;
 use carillon_domain::push_token::PushToken;
+use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -159,7 +161,7 @@ impl Store {
             lose_token(&transaction, holder).await?;
         }
         let device = write(&transaction, call, mine.as_ref(), &merged).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::DevicesCommit).await?;
         Ok(Registered::Done { created: mine.is_none(), device: Box::new(device) })
     }
 }

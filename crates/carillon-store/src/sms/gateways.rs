@@ -1,7 +1,9 @@
 //! SMS gateways of a tenant.
 
+use crate::commit::commit;
 use crate::{Cursor, Listed, PageRequest, Result, Store};
 use carillon_domain::ids::TenantKey;
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use std::fmt;
 use tokio_postgres::Row;
@@ -141,7 +143,7 @@ impl Store {
         }
         let delete = transaction.prepare_cached(DELETE).await?;
         let gone = transaction.execute(&delete, &[&tenant_key.0, &gateway]).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::SetupCommit).await?;
         Ok(if gone > 0 { DeletedSmsGateway::Deleted } else { DeletedSmsGateway::InUse })
     }
 

@@ -2,10 +2,12 @@
 
 use super::reference::SmsReference;
 use crate::cascades::{lock_cascades, reported, write_cascades};
+use crate::commit::commit;
 use crate::statuses::write_news;
 use crate::{CascadeId, FinishedCascades, Result, Store};
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::TenantKey;
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +66,7 @@ impl Store {
         }
         write_cascades(&transaction, &written.into_values().collect::<Vec<_>>()).await?;
         let changes = write_news(&transaction, news, slot).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::SmsReportsCommit).await?;
         Ok(ReportedSms { known, finished: FinishedCascades { changes, ended_runs: ended.into_iter().collect() } })
     }
 }

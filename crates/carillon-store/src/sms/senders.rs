@@ -1,8 +1,10 @@
 //! Sender names of a tenant, and which gateways send for them.
 
 use super::gateways::{SmsGateway, read_gateway};
+use crate::commit::commit;
 use crate::{Cursor, Listed, PageRequest, Result, Store};
 use carillon_domain::ids::TenantKey;
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -85,7 +87,7 @@ impl Store {
         }
         let put = transaction.prepare_cached(PUT).await?;
         let row = transaction.query_one(&put, &[&tenant_key.0, &sender, &gateways]).await?;
-        transaction.commit().await?;
+        commit(transaction, Point::SetupCommit).await?;
         Ok(PutSmsSender::Kept(read_sender(&row)?, row.try_get(3)?))
     }
 

@@ -1,0 +1,37 @@
+//! The only functions that commit. Each names its failpoint and has a deadline.
+
+use crate::{Error, Result};
+use carillon_failpoint::Point;
+use deadpool_postgres::{Object, Transaction};
+use std::time::Duration;
+
+/// How long the database may take to answer a commit. Above the 5 s after which a connection is asked before it is used again, so that one that
+/// answers nothing is thrown away.
+const ANSWER: Duration = Duration::from_secs(6);
+
+/// Commits a transaction.
+///
+/// # Errors
+/// [`Error::Unavailable`] when the connection broke or nothing was answered in time: all of it is committed or nothing is.
+#[allow(clippy::disallowed_methods, reason = "the one function that commits what the driver opened")]
+pub(crate) async fn commit(transaction: Transaction<'_>, point: Point) -> Result<()> {
+    in_time(point.around(async { Ok(transaction.commit().await?) })).await
+}
+
+/// Commits a transaction that was begun by hand, because it outlives the function that began it. After an error the connection is gone.
+///
+/// # Errors
+/// As [`commit`].
+pub(crate) async fn commit_by_hand(connection: Object, point: Point) -> Result<()> {
+    let committed = in_time(point.around(async { Ok(connection.batch_execute("COMMIT").await?) })).await;
+    if committed.is_err() {
+        // It must not go back to the pool with a transaction open.
+        drop(Object::take(connection));
+    }
+    committed
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Err(Error::Unavailable("the database did not answer in time".into()));
+    tokio::time::timeout(ANSWER, work).await.unwrap_or_else(late)
+}
