@@ -83,6 +83,8 @@ pub struct Http {
     pub public_url: Option<String>,
     /// Requests in work at once; more are answered 503 at once.
     pub concurrency: usize,
+    /// Requests that this process takes in a second, REST and gRPC together; more are answered 429 at once. 0: no limit.
+    pub requests_per_second: u32,
     /// Open connections; more wait in the listen queue.
     pub connections: usize,
     /// How long the headers of a request may take to arrive.
@@ -99,6 +101,7 @@ impl Default for Http {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             public_url: None,
             concurrency: 1_024,
+            requests_per_second: 0,
             connections: 4_096,
             header_timeout: HumanDuration::from_secs(5),
             body_timeout: HumanDuration::from_secs(15),

@@ -28,6 +28,7 @@ mod sms_senders;
 mod tenants;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -66,7 +67,7 @@ fn router(config: &Http, ingest: Shared) -> Router {
         .fallback(async || Problem::unknown_route())
         .layer(axum::Extension(document))
         .layer(from_fn(cors::cors))
-        .layer(from_fn_with_state(frame::Frame::new(config), frame::frame))
+        .layer(from_fn_with_state(frame::Frame::new(config, Arc::clone(&ingest.rate)), frame::frame))
         .layer(from_fn(leftover::leftover))
         .with_state(ingest)
 }

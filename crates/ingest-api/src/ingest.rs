@@ -15,6 +15,7 @@ use crate::auth::Keyring;
 use crate::cache::Cache;
 use crate::credentials::HostPort;
 use crate::permits::Permits;
+use crate::rate::Rate;
 use crate::refusal::Refusal;
 
 /// The longest a request waits for a connection to the database: callers repeat, so a queue would only age.
@@ -28,6 +29,7 @@ pub(crate) struct Ingest {
     pub(crate) fcm_hosts: Vec<HostPort>,
     pub(crate) permits: Permits,
     pub(crate) acceptor: Acceptor,
+    pub(crate) rate: Arc<Rate>,
     /// Where this process counts, so that processes do not wait for each other's counters.
     pub(crate) slot: i16,
     /// What seals the tokens of SMS gateways.
@@ -66,6 +68,7 @@ impl Ingest {
             apps: Cache::new(),
             permits: Permits::new(store.clone()),
             acceptor,
+            rate: Arc::new(Rate::new(config.http.requests_per_second, std::time::Instant::now())),
             slot: slot(),
             store,
         };

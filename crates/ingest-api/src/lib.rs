@@ -14,6 +14,7 @@ mod http;
 mod ingest;
 mod json;
 mod permits;
+mod rate;
 mod refusal;
 mod registering;
 mod watch;

@@ -12,7 +12,7 @@ metrics! {
     counter IDEMPOTENCY_HITS = "carillon_idempotency_hits_total" ["outcome"]
         "Requests whose idempotency key was known, by `outcome` (same, different).";
     counter SHED = "carillon_shed_total" ["reason"]
-        "Requests answered 503 with Retry-After, by `reason` (database, queue_full).";
+        "Requests answered 503 or 429 with Retry-After, by `reason` (database, queue_full, rate).";
     calls HTTP_SERVER_SECONDS = "http_server_request_duration_seconds" ["method", "route", "status"]
         "Seconds per HTTP request by `method`, `route` (the template) and `status` (its class, such as 2xx).";
     calls RPC_SERVER_SECONDS = "rpc_server_call_duration_seconds" ["method", "status"]

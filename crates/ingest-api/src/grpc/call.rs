@@ -43,6 +43,7 @@ pub(super) async fn answer<M, T>(
     let id = Uuid::now_v7().to_string();
     let span = span(method, &id, &metadata);
     let working = async {
+        ingest.rate.admit(began)?;
         let call = admit(ingest, grant, &metadata, message).await?;
         work(call).await
     };

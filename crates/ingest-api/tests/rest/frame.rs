@@ -154,6 +154,22 @@ async fn requests_beyond_the_limit_are_turned_away_at_once() {
 }
 
 #[tokio::test]
+async fn more_requests_than_the_operator_allows_are_told_when_to_come_back_whatever_they_ask() {
+    let service = Service::start(NOWHERE, &[("CARILLON_HTTP__REQUESTS_PER_SECOND", "4")]).await;
+    let mut refused = 0;
+    for _ in 0..50 {
+        let answer = service.client.get("/openapi.json").send().await;
+        if answer.status.as_u16() == 429 {
+            assert_eq!(answer.must_be_problem(429, "rate_limited").header("retry-after"), "1");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 40, "{refused} of 50 within a moment, at 4 a second");
+    let welcome_again = async { while service.client.get("/openapi.json").send().await.status.as_u16() != 200 {} };
+    tokio::time::timeout(SOON, welcome_again).await.expect("a quarter of a second later");
+}
+
+#[tokio::test]
 async fn a_caller_that_dawdles_is_cut_off() {
     let settings = [("CARILLON_HTTP__HEADER_TIMEOUT", "100ms"), ("CARILLON_HTTP__BODY_TIMEOUT", "100ms")];
     let service = Service::start(NOWHERE, &settings).await;
