@@ -121,7 +121,8 @@ impl Inspector {
     }
 
     /// Sends parked messages back to the queues they came from, each acknowledged only when its queue has confirmed it.
-    /// Looks at no more than `limit` messages.
+    /// Looks at no more than `limit` messages, and at none that is parked after it began: what cannot be handled comes back to the
+    /// end of the parked queue, and is not sent round again.
     ///
     /// # Errors
     /// If the broker stops answering midway; what was not moved is still parked.
@@ -139,7 +140,7 @@ impl Inspector {
         .await
     }
 
-    /// Drops parked messages for good. Looks at no more than `limit` messages.
+    /// Drops parked messages for good. Looks at no more than `limit` messages, and at none that is parked after it began.
     ///
     /// # Errors
     /// If the broker stops answering midway; what was not dropped is still parked.
@@ -156,8 +157,13 @@ impl Inspector {
     ) -> Result<Moved, InspectError> {
         let channel = self.channel().await?;
         let mut moved = Moved::default();
+        let mut limit = limit;
         while moved.moved + moved.left < limit {
             let Some(got) = self.get(&channel).await? else { break };
+            if moved == Moved::default() {
+                // The queue is first in, first out: these are the ones that were there at the beginning.
+                limit = limit.min(usize::try_from(got.message_count).unwrap_or(usize::MAX).saturating_add(1));
+            }
             let (delivery, message) = describe(&got);
             let tag = got.delivery.delivery_tag;
             if filter.admits(&message) && act(&delivery, &message, Bytes::from(got.delivery.data)).await? {
