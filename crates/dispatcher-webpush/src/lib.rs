@@ -2,6 +2,7 @@
 //! [`carillon_dispatch`]'s.
 
 mod answer;
+mod bindings;
 mod config;
 mod credential;
 mod encryption;

@@ -81,8 +81,12 @@ pub(crate) mod tests {
 
     /// A key pair that protects nothing: point and scalar.
     pub(crate) fn pair() -> (Vec<u8>, Vec<u8>) {
-        let key = p256::SecretKey::from_slice(&[0x42; 32]).unwrap();
-        (key.public_key().to_sec1_point(false).as_bytes().to_vec(), vec![0x42; 32])
+        pair_of(0x42)
+    }
+
+    pub(crate) fn pair_of(seed: u8) -> (Vec<u8>, Vec<u8>) {
+        let key = p256::SecretKey::from_slice(&[seed; 32]).unwrap();
+        (key.public_key().to_sec1_point(false).as_bytes().to_vec(), vec![seed; 32])
     }
 
     fn signer() -> Signer {

@@ -19,6 +19,7 @@ use crate::credential::Credential;
 use crate::encryption::{Fault, Recipient, encrypt};
 use crate::endpoint::Endpoint;
 use crate::roads::Roads;
+use crate::vapid::Signer;
 
 const TTL: HeaderName = HeaderName::from_static("ttl");
 const URGENCY: HeaderName = HeaderName::from_static("urgency");
@@ -42,6 +43,15 @@ pub struct Prepared {
     now_or_never: bool,
 }
 
+/// One message, ready to be sent with any pair.
+struct Call<'a> {
+    to: &'a Endpoint,
+    /// Seconds.
+    ttl: u64,
+    body: Bytes,
+    span: &'a CallSpan,
+}
+
 impl Webpush {
     /// Opens nothing yet: connections come with the first message to a push service.
     ///
@@ -55,13 +65,30 @@ impl Webpush {
         Arc::clone(&self.roads)
     }
 
-    async fn ask(&self, prepared: &Prepared, to: &Endpoint, ttl: u64, body: Bytes, span: &CallSpan) -> Answered {
+    /// Asks once for each pair until one fits: a refusal for the pair says that the message was not taken.
+    async fn ask(&self, prepared: &Prepared, endpoint: &str, call: &Call<'_>) -> Answered {
+        for (index, signer) in prepared.credential.signers(endpoint) {
+            match self.ask_with(signer, &prepared.headers, call).await {
+                Answered::Mismatch => {}
+                answered => {
+                    if let Answered::Verdict(Verdict::Sent { .. }) = answered {
+                        prepared.credential.fits(endpoint, index);
+                    }
+                    return answered;
+                }
+            }
+        }
+        Answered::Mismatch
+    }
+
+    async fn ask_with(&self, signer: &Signer, headers: &HeaderMap, call: &Call<'_>) -> Answered {
+        let Call { to, ttl, body, span } = call;
         let now = self.clock.now().as_second();
-        let Some(authorization) = prepared.credential.signer.authorization(&to.origin, now) else {
+        let Some(authorization) = signer.authorization(&to.origin, now) else {
             return Answered::Verdict(Verdict::Unavailable { retry_after: None });
         };
-        let replace = [(AUTHORIZATION, authorization), (TTL, HeaderValue::from(ttl))];
-        let request = Request { replace: &replace, ..Request::post(&to.path, &prepared.headers, body) };
+        let replace = [(AUTHORIZATION, authorization), (TTL, HeaderValue::from(*ttl))];
+        let request = Request { replace: &replace, ..Request::post(&to.path, headers, body.clone()) };
         span.asks(to.origin.host(), to.origin.port());
         let response = match self.roads.request(to, request).await {
             Ok(response) => response,
@@ -100,17 +127,12 @@ impl Provider for Webpush {
             Err(Fault::Random) => return Verdict::Unavailable { retry_after: None },
         };
         let ttl = if prepared.now_or_never { 0 } else { message.time_left.as_secs().min(LONGEST_TTL) };
-        let credential = &prepared.credential;
-        match self.ask(prepared, &to, ttl, body, &message.span).await {
-            Answered::Verdict(verdict) => {
-                if let Verdict::Sent { .. } = verdict {
-                    credential.fits();
-                }
-                verdict
-            }
-            // A pair cannot be changed under a subscription (RFC 8292, section 4): a lone one was made before the pair was
-            // replaced, and fails alone. The token is kept: the pair may come back.
-            Answered::Mismatch if credential.is_mismatched() => misconfigured("VapidPkHashMismatch"),
+        let call = Call { to: &to, ttl, body, span: &message.span };
+        match self.ask(prepared, message.token, &call).await {
+            Answered::Verdict(verdict) => verdict,
+            // A pair cannot be changed under a subscription (RFC 8292, section 4): a lone one was made with a pair that nobody
+            // keeps any more, and fails alone. The token is kept: the pair may come back.
+            Answered::Mismatch if prepared.credential.is_mismatched() => misconfigured("VapidPkHashMismatch"),
             Answered::Mismatch => rejected(Reason::Credential, TokenFate::Keep),
         }
     }

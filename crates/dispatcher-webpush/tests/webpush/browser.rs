@@ -86,6 +86,13 @@ pub(crate) fn stored(subject: &str, seed: u8) -> Vec<u8> {
     json!({"subject": subject, "public_key": public, "private_key": private}).to_string().into()
 }
 
+/// The same with a pair that was in use before.
+pub(crate) fn stored_after(subject: &str, seed: u8, older: u8) -> Vec<u8> {
+    let ((public, private), (public_before, private_before)) = (pair(seed), pair(older));
+    let older = json!([{"public_key": public_before, "private_key": private_before}]);
+    json!({"subject": subject, "public_key": public, "private_key": private, "older": older}).to_string().into()
+}
+
 /// The app's credential.
 pub(crate) fn key() -> Vec<u8> {
     stored("mailto:push@shop.example", 1)

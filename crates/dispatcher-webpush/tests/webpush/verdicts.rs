@@ -9,7 +9,7 @@ use carillon_runtime::Clock;
 use jiff::Timestamp;
 use provider_sim::{Provider, Reply};
 
-use crate::browser::{Browsers, is_sent, key, open, pair, provider, send, send_of, stored};
+use crate::browser::{Browsers, is_sent, key, open, pair, provider, send, send_of, stored, stored_after};
 
 fn refused(reason: Reason, token: TokenFate) -> Verdict {
     Verdict::Rejected { reason, token }
@@ -53,6 +53,22 @@ async fn a_subscription_of_another_pair_fails_alone_and_is_kept() {
         assert_eq!(send(&webpush, &key, &older).await, refused(Reason::Credential, TokenFate::Keep));
         assert!(is_sent(&send(&webpush, &key, &device).await));
     }
+}
+
+#[tokio::test]
+async fn a_subscription_of_an_older_pair_is_reached_with_it_and_asked_for_the_newer_one_only_once() {
+    let browsers = Browsers::start().await;
+    let webpush = browsers.replica();
+    let key = open(&webpush, &stored_after("mailto:push@shop.example", 1, 2));
+    let (older, device, stranger) =
+        (browsers.device_for(&pair(2).0).await, browsers.device().await, browsers.device_for(&pair(3).0).await);
+    for _ in 0..3 {
+        assert!(is_sent(&send(&webpush, &key, &older).await));
+        assert!(is_sent(&send(&webpush, &key, &device).await));
+        assert_eq!(send(&webpush, &key, &stranger).await, refused(Reason::Credential, TokenFate::Keep));
+    }
+    assert_eq!(browsers.records(&older).len(), 4, "three taken, one refused");
+    assert_eq!(browsers.records(&device).len(), 3);
 }
 
 #[tokio::test]
