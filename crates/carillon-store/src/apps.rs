@@ -2,6 +2,7 @@
 
 use crate::{Cursor, Listed, PageRequest, Result, Store};
 use carillon_domain::ids::{AppKey, TenantKey};
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -93,7 +94,7 @@ impl Store {
             &settings.default_locale,
             &public_key,
         ];
-        let row = self.row(PUT, &parameters).await?;
+        let row = self.write_row(Point::SetupCommit, PUT, &parameters).await?;
         Ok((read_app(&row)?, row.try_get(10)?))
     }
 
@@ -117,7 +118,14 @@ impl Store {
     /// Deletes an app with its credentials; false when there is none. Its devices are deleted before, in pages, by
     /// [`Store::erase_devices`].
     pub async fn delete_app(&self, tenant_key: TenantKey, app: &str) -> Result<bool> {
-        Ok(self.execute("DELETE FROM apps WHERE tenant_key = $1 AND app = $2", &[&tenant_key.0, &app]).await? > 0)
+        Ok(self
+            .write_count(
+                Point::SetupCommit,
+                "DELETE FROM apps WHERE tenant_key = $1 AND app = $2",
+                &[&tenant_key.0, &app],
+            )
+            .await?
+            > 0)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{Result, Store};
 use carillon_domain::ids::{NotificationId, TenantKey};
 use carillon_domain::notification::State;
+use carillon_failpoint::Point;
 
 /// What became of a wish to cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Store {
         id: NotificationId,
         only: Option<&[String]>,
     ) -> Result<Cancelled> {
-        if self.execute(CANCEL, &[&tenant.0, &id.0, &only]).await? > 0 {
+        if self.write_count(Point::CancelCommit, CANCEL, &[&tenant.0, &id.0, &only]).await? > 0 {
             return Ok(Cancelled::Done);
         }
         let row = self.maybe_row(STATE, &[&tenant.0, &id.0, &only]).await?;

@@ -15,7 +15,7 @@ const ANSWER: Duration = Duration::from_secs(6);
 /// [`Error::Unavailable`] when the connection broke or nothing was answered in time: all of it is committed or nothing is.
 #[allow(clippy::disallowed_methods, reason = "the one function that commits what the driver opened")]
 pub(crate) async fn commit(transaction: Transaction<'_>, point: Point) -> Result<()> {
-    in_time(point.around(async { Ok(transaction.commit().await?) })).await
+    in_time(ANSWER, point.around(async { Ok(transaction.commit().await?) })).await
 }
 
 /// Commits a transaction that was begun by hand, because it outlives the function that began it. After an error the connection is gone.
@@ -23,7 +23,7 @@ pub(crate) async fn commit(transaction: Transaction<'_>, point: Point) -> Result
 /// # Errors
 /// As [`commit`].
 pub(crate) async fn commit_by_hand(connection: Object, point: Point) -> Result<()> {
-    let committed = in_time(point.around(async { Ok(connection.batch_execute("COMMIT").await?) })).await;
+    let committed = in_time(ANSWER, point.around(async { Ok(connection.batch_execute("COMMIT").await?) })).await;
     if committed.is_err() {
         // It must not go back to the pool with a transaction open.
         drop(Object::take(connection));
@@ -31,7 +31,19 @@ pub(crate) async fn commit_by_hand(connection: Object, point: Point) -> Result<(
     committed
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Runs a statement that writes and is its own transaction.
+///
+/// # Errors
+/// As [`commit`], and what the database says of the statement.
+pub(crate) async fn autocommit<T>(
+    point: Point,
+    patience: Duration,
+    statement: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+) -> Result<T> {
+    in_time(patience, point.around(async { Ok(statement.await?) })).await
+}
+
+async fn in_time<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     let late = |_| Err(Error::Unavailable("the database did not answer in time".into()));
-    tokio::time::timeout(ANSWER, work).await.unwrap_or_else(late)
+    tokio::time::timeout(patience, work).await.unwrap_or_else(late)
 }

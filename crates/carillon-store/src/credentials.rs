@@ -3,6 +3,7 @@
 use crate::{Error, Result, Store};
 use carillon_domain::ids::{AppKey, TenantKey};
 use carillon_domain::platform::Platform;
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio_postgres::Row;
@@ -93,7 +94,7 @@ impl Store {
             &new.fingerprint,
             &new.expires_at,
         ];
-        self.maybe_row(INSERT, &parameters).await?.as_ref().map(read).transpose()
+        self.write_maybe_row(Point::SetupCommit, INSERT, &parameters).await?.as_ref().map(read).transpose()
     }
 
     /// The highest version there ever was, deleted ones included; 0 when there was none.
@@ -126,7 +127,7 @@ impl Store {
 
     /// Deletes a platform's credential, all versions of it; false when there is none.
     pub async fn delete_credential(&self, tenant_key: TenantKey, app_key: AppKey, platform: Platform) -> Result<bool> {
-        Ok(self.execute(DELETE, &[&tenant_key.0, &app_key.0, &platform.number()]).await? > 0)
+        Ok(self.write_count(Point::SetupCommit, DELETE, &[&tenant_key.0, &app_key.0, &platform.number()]).await? > 0)
     }
 }
 

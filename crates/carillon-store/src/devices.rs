@@ -17,6 +17,7 @@ use carillon_domain::ids::{AppKey, TenantKey};
 use carillon_domain::person::Person;
 use carillon_domain::phone::Phone;
 use carillon_domain::platform::{Os, Platform};
+use carillon_failpoint::Point;
 use row::COLUMNS;
 
 /// What a listing of devices is narrowed to.
@@ -45,9 +46,7 @@ impl Store {
         let sql = format!(
             "SELECT {COLUMNS} FROM devices WHERE app_key = $1 AND device = $2 AND state <> 5 AND tenant_key = $3"
         );
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(&sql).await?;
-        let found = connection.query_opt(&statement, &[&app.0, &device, &tenant.0]).await?;
+        let found = self.maybe_row(&sql, &[&app.0, &device, &tenant.0]).await?;
         found.as_ref().map(row::read).transpose()
     }
 
@@ -76,11 +75,9 @@ impl Store {
                AND ($7::smallint IS NULL OR platform = $7) AND ($8::smallint IS NULL OR os = $8) AND tags @> $9
              ORDER BY device_key DESC LIMIT $10"
         );
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(&sql).await?;
-        let rows = connection
-            .query(
-                &statement,
+        let rows = self
+            .rows(
+                &sql,
                 &[
                     &app.0,
                     &tenant.0,
@@ -108,8 +105,6 @@ impl Store {
             "UPDATE devices SET {}, reason = NULL WHERE app_key = $1 AND device = $2 AND state <> 5 AND tenant_key = $3",
             put::FORGET
         );
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(&sql).await?;
-        Ok(connection.execute(&statement, &[&app.0, &device, &tenant.0]).await? > 0)
+        Ok(self.write_count(Point::DevicesCommit, &sql, &[&app.0, &device, &tenant.0]).await? > 0)
     }
 }

@@ -141,7 +141,7 @@ impl Store {
     /// [`crate::Error::Unavailable`] when the database is away; the row is then found by [`Store::finish_stale`].
     pub async fn finish_runs(&self, runs: &[RunId]) -> Result<u64> {
         let runs: Vec<Uuid> = runs.iter().map(|r| r.0).collect();
-        self.execute(FINISH, &[&runs]).await
+        self.write_count(Point::FinishedCommit, FINISH, &[&runs]).await
     }
 
     /// Finds runs that were left unfinished by a crash between a commit and [`Store::finish_runs`], a page at a time in the order of their

@@ -106,9 +106,7 @@ impl Store {
         only: Option<&[String]>,
     ) -> Result<Option<NotificationRow>> {
         let sql = select("AND n.notification_id = $2 AND ($3::text[] IS NULL OR a.app = ANY($3))");
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(&sql).await?;
-        let found = connection.query_opt(&statement, &[&tenant.0, &id.0, &only]).await?;
+        let found = self.maybe_row(&sql, &[&tenant.0, &id.0, &only]).await?;
         found.as_ref().map(read).transpose()
     }
 
@@ -136,11 +134,9 @@ impl Store {
              ORDER BY n.notification_id DESC LIMIT $9"
         );
         let sql = select(&conditions);
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(&sql).await?;
-        let rows = connection
-            .query(
-                &statement,
+        let rows = self
+            .rows(
+                &sql,
                 &[
                     &tenant.0,
                     &filter.apps,

@@ -2,6 +2,7 @@
 
 use crate::{Cursor, Listed, PageRequest, Result, Store};
 use carillon_domain::ids::{AppKey, DeviceKey, TenantKey};
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -177,7 +178,7 @@ impl Store {
         let hash = key.secret_hash.as_slice();
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
             [&key.key_id, &tenant, &hash, &key.name, &key.scopes, &key.apps, &key.expires_at];
-        read_key(&self.row(CREATE, &parameters).await?)
+        read_key(&self.write_row(Point::SetupCommit, CREATE, &parameters).await?)
     }
 
     /// A page of a tenant's keys, the ended ones too.
@@ -201,7 +202,13 @@ impl Store {
         overlap_seconds: u32,
     ) -> Result<Rotated> {
         let overlap = f64::from(overlap_seconds);
-        let row = self.maybe_row(ROTATE, &[&tenant_key.0, &old, &new, &secret_hash.as_slice(), &overlap]).await?;
+        let row = self
+            .write_maybe_row(
+                Point::SetupCommit,
+                ROTATE,
+                &[&tenant_key.0, &old, &new, &secret_hash.as_slice(), &overlap],
+            )
+            .await?;
         if let Some(row) = row {
             return Ok(Rotated::Done { new: read_key(&row)?, old_expires_at: row.try_get(7)? });
         }
@@ -212,7 +219,7 @@ impl Store {
 
     /// Revokes a key for good; false when the tenant has no such key.
     pub async fn revoke_api_key(&self, tenant_key: TenantKey, key_id: Uuid) -> Result<bool> {
-        Ok(self.execute(REVOKE, &[&tenant_key.0, &key_id]).await? > 0)
+        Ok(self.write_count(Point::SetupCommit, REVOKE, &[&tenant_key.0, &key_id]).await? > 0)
     }
 
     /// Whom a live key belongs to, by the SHA-256 of its text.
@@ -253,14 +260,16 @@ impl Store {
         scopes: &[String],
         apps: Option<&[String]>,
     ) -> Result<Option<(Timestamp, bool)>> {
-        let row = self.maybe_row(PUT_AMQP_USER, &[&tenant_key.0, &amqp_user, &scopes, &apps]).await?;
+        let row = self
+            .write_maybe_row(Point::SetupCommit, PUT_AMQP_USER, &[&tenant_key.0, &amqp_user, &scopes, &apps])
+            .await?;
         row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
     }
 
     /// Forgets a user of the broker; false when the tenant has no such user.
     pub async fn delete_amqp_user(&self, tenant_key: TenantKey, amqp_user: &str) -> Result<bool> {
         let sql = "DELETE FROM amqp_users WHERE tenant_key = $1 AND amqp_user = $2";
-        Ok(self.execute(sql, &[&tenant_key.0, &amqp_user]).await? > 0)
+        Ok(self.write_count(Point::SetupCommit, sql, &[&tenant_key.0, &amqp_user]).await? > 0)
     }
 
     /// Which tenant a user of the broker speaks for.

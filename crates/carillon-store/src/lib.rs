@@ -24,6 +24,7 @@ mod receipts;
 mod report;
 mod scan;
 mod sms;
+mod statement;
 mod status_events;
 mod statuses;
 mod tenants;

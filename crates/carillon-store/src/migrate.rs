@@ -1,6 +1,7 @@
 //! Migrations: numbered files, applied once each, in order, by whoever comes first.
 
 use crate::{Error, Result, Store};
+use carillon_failpoint::Point;
 use std::fmt::Write;
 
 /// Every migration: number, name, text. A file that was released is never changed; the next change is a new file.
@@ -76,9 +77,9 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
     pub async fn make_partitions(&self, weeks_ahead: i32) -> Result<i32> {
-        let connection = self.connection().await?;
-        let row = connection.query_one("SELECT carillon_make_partitions($1)", &[&weeks_ahead]).await?;
-        Ok(row.get(0))
+        let made =
+            self.write_maybe_row(Point::PurgeCommit, "SELECT carillon_make_partitions($1)", &[&weeks_ahead]).await?;
+        Ok(made.map_or(0, |row| row.get(0)))
     }
 }
 

@@ -23,6 +23,7 @@ pub struct Store {
     pool: Pool,
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
+    patience: Duration,
 }
 
 impl Store {
@@ -55,12 +56,18 @@ impl Store {
             }))
             .build()
             .map_err(|e| Error::Refused(e.to_string()))?;
-        Ok(Self { pool, config: pg, tls })
+        let patience = Duration::from_millis(config.statement_ms) + CONNECT;
+        Ok(Self { pool, config: pg, tls, patience })
     }
 
     /// A connection, for one request or one group.
     pub(crate) async fn connection(&self) -> Result<Object> {
         Ok(self.pool.get().await?)
+    }
+
+    /// How long a statement may take to be answered: the server itself ends it a little earlier.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// How to make a connection outside the pool, for listening.

@@ -134,9 +134,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
     pub async fn due_notifications(&self, limit: i64) -> Result<Vec<DueNotification>> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(DUE_NOTIFICATIONS).await?;
-        let rows = connection.query(&statement, &[&limit]).await?;
+        let rows = self.write(Point::DueNotificationsCommit, DUE_NOTIFICATIONS, &[&limit]).await?;
         rows.iter()
             .map(|row| {
                 Ok(DueNotification {
@@ -187,23 +185,13 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
     pub async fn purge(&self) -> Result<u64> {
-        let connection = self.connection().await?;
-        let keys = connection
-            .execute(
-                "DELETE FROM idempotency WHERE ctid IN (SELECT ctid FROM idempotency
-                 WHERE created_at < now() - interval '30 days' ORDER BY created_at LIMIT 5000)",
-                &[],
-            )
-            .await?;
-        let devices = connection
-            .execute(
-                "DELETE FROM devices WHERE device_key IN (SELECT device_key FROM devices
-                 WHERE (state = 5 AND state_at < now() - interval '35 days') OR (state = 3 AND state_at < now() - interval '30 days')
-                 LIMIT 5000)",
-                &[],
-            )
-            .await?;
-        Ok(keys + devices)
+        let keys = "DELETE FROM idempotency WHERE ctid IN (SELECT ctid FROM idempotency
+             WHERE created_at < now() - interval '30 days' ORDER BY created_at LIMIT 5000)";
+        let devices = "DELETE FROM devices WHERE device_key IN (SELECT device_key FROM devices
+             WHERE (state = 5 AND state_at < now() - interval '35 days') OR (state = 3 AND state_at < now() - interval '30 days')
+             LIMIT 5000)";
+        let keys = self.write_count(Point::PurgeCommit, keys, &[]).await?;
+        Ok(keys + self.write_count(Point::PurgeCommit, devices, &[]).await?)
     }
 }
 

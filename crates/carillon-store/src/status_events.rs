@@ -1,7 +1,7 @@
 //! Telling what became of deliveries: batches that commits left, described for those who listen.
 
 use crate::{Error, Result, StatusChange, Store};
-use deadpool_postgres::Object;
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,9 +62,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
     pub async fn take_status_batches(&self, limit: i64) -> Result<Vec<StatusBatch>> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(TAKE).await?;
-        let rows = connection.query(&statement, &[&limit]).await?;
+        let rows = self.write(Point::StatusTakeCommit, TAKE, &[&limit]).await?;
         rows.iter()
             .map(|row| {
                 let changes =
@@ -79,10 +77,8 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away; they are then told again.
     pub async fn status_batches_told(&self, ids: &[i64]) -> Result<()> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached("DELETE FROM status_batches WHERE batch_id = ANY($1)").await?;
-        connection.execute(&statement, &[&ids]).await?;
-        Ok(())
+        let sql = "DELETE FROM status_batches WHERE batch_id = ANY($1)";
+        self.write_count(Point::StatusToldCommit, sql, &[&ids]).await.map(drop)
     }
 
     /// What changes are about, in the order given; `None` where the rows are gone (retention).
@@ -90,13 +86,11 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
     pub async fn describe_changes(&self, changes: &[StatusChange]) -> Result<Vec<Option<StatusSubject>>> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(DESCRIBE).await?;
         let runs: Vec<Uuid> = changes.iter().map(|c| c.run).collect();
         let subjects: Vec<i64> = changes.iter().map(|c| c.subject).collect();
         let links: Vec<i16> = changes.iter().map(|c| c.link).collect();
-        let rows = connection.query(&statement, &[&runs, &subjects, &links]).await?;
-        let bodies = bodies(&connection, &rows).await?;
+        let rows = self.rows(DESCRIBE, &[&runs, &subjects, &links]).await?;
+        let bodies = self.bodies(&rows).await?;
         let mut all: Vec<Option<StatusSubject>> = vec![None; changes.len()];
         for row in &rows {
             let notification_id: Uuid = row.get(1);
@@ -115,22 +109,15 @@ impl Store {
         }
         Ok(all)
     }
-}
-
-/// Each notification's body once, however many of its deliveries changed.
-async fn bodies(connection: &Object, rows: &[tokio_postgres::Row]) -> Result<HashMap<Uuid, Arc<[u8]>>> {
-    let mut ids: Vec<Uuid> = rows.iter().map(|row| row.get(1)).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let statement = connection
-        .prepare_cached("SELECT notification_id, body FROM notifications WHERE notification_id = ANY($1)")
-        .await?;
-    Ok(connection
-        .query(&statement, &[&ids])
-        .await?
-        .iter()
-        .map(|row| (row.get(0), Arc::from(row.get::<_, &[u8]>(1))))
-        .collect())
+    /// Each notification's body once, however many of its deliveries changed.
+    async fn bodies(&self, rows: &[tokio_postgres::Row]) -> Result<HashMap<Uuid, Arc<[u8]>>> {
+        let mut ids: Vec<Uuid> = rows.iter().map(|row| row.get(1)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let sql = "SELECT notification_id, body FROM notifications WHERE notification_id = ANY($1)";
+        let found = self.rows(sql, &[&ids]).await?;
+        Ok(found.iter().map(|row| (row.get(0), Arc::from(row.get::<_, &[u8]>(1)))).collect())
+    }
 }
 
 /// The instant of a change.

@@ -2,6 +2,7 @@
 
 use crate::{Result, Store};
 use carillon_domain::ids::{AppKey, TenantKey};
+use carillon_failpoint::Point;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -159,13 +160,17 @@ const ERASE_DEVICES: &str = "
 impl Store {
     /// Makes a tenant, or changes the given fields of the one that is there; says whether it is new.
     pub async fn put_tenant(&self, tenant: &str, change: &TenantChange) -> Result<(Tenant, bool)> {
-        let row = self.row(PUT, &Change::of(change).parameters(&tenant)).await?;
+        let row = self.write_row(Point::SetupCommit, PUT, &Change::of(change).parameters(&tenant)).await?;
         Ok((read_tenant(&row)?, row.try_get(9)?))
     }
 
     /// Changes the given fields; nothing when there is no such tenant.
     pub async fn change_tenant(&self, tenant: &str, change: &TenantChange) -> Result<Option<Tenant>> {
-        self.maybe_row(CHANGE, &Change::of(change).parameters(&tenant)).await?.as_ref().map(read_tenant).transpose()
+        self.write_maybe_row(Point::SetupCommit, CHANGE, &Change::of(change).parameters(&tenant))
+            .await?
+            .as_ref()
+            .map(read_tenant)
+            .transpose()
     }
 
     /// One tenant.
@@ -183,45 +188,18 @@ impl Store {
     /// Deletes a tenant with its keys, apps and credentials; false when there is none. Its devices are deleted before, in
     /// pages, by [`Store::erase_devices`].
     pub async fn delete_tenant(&self, tenant: &str) -> Result<bool> {
-        Ok(self.execute("DELETE FROM tenants WHERE tenant = $1", &[&tenant]).await? > 0)
+        Ok(self.write_count(Point::SetupCommit, "DELETE FROM tenants WHERE tenant = $1", &[&tenant]).await? > 0)
     }
 
     /// Deletes up to `limit` devices of an app, so that no transaction grows with the audience; returns how many it were.
     pub async fn erase_devices(&self, tenant_key: TenantKey, app_key: AppKey, limit: u32) -> Result<u64> {
-        self.execute(ERASE_DEVICES, &[&tenant_key.0, &app_key.0, &i64::from(limit)]).await
+        self.write_count(Point::PurgeCommit, ERASE_DEVICES, &[&tenant_key.0, &app_key.0, &i64::from(limit)]).await
     }
 
     /// What a tenant has at the moment.
     pub async fn tenant_usage(&self, tenant_key: TenantKey) -> Result<TenantUsage> {
         let row = self.row(USAGE, &[&tenant_key.0]).await?;
         Ok(TenantUsage { apps: row.try_get(0)?, devices: row.try_get(1)?, keys: row.try_get(2)? })
-    }
-}
-
-/// One prepared statement on one connection. The text is constant: the cache of statements grows with every other text.
-impl Store {
-    pub(crate) async fn rows(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
-        Ok(connection.query(&statement, parameters).await?)
-    }
-
-    pub(crate) async fn row(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
-        Ok(connection.query_one(&statement, parameters).await?)
-    }
-
-    pub(crate) async fn maybe_row(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
-        Ok(connection.query_opt(&statement, parameters).await?)
-    }
-
-    pub(crate) async fn execute(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
-        Ok(connection.execute(&statement, parameters).await?)
     }
 }
 

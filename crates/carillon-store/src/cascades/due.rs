@@ -189,11 +189,10 @@ impl Store {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(ASSIGN).await?;
-        let held = connection
-            .query(
-                &statement,
+        let held = self
+            .write(
+                Point::CascadesAssignCommit,
+                ASSIGN,
                 &[
                     &rows.iter().map(|r| r.0.run.0).collect::<Vec<_>>(),
                     &rows.iter().map(|r| r.0.link).collect::<Vec<_>>(),

@@ -129,10 +129,8 @@ impl Store {
             Err(_) => return Ok(None),
         };
         let sql = format!("{INSERT} ON CONFLICT DO NOTHING RETURNING {COLUMNS}");
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(&sql).await?;
         let values = Values::of(call, &merged, None);
-        let inserted = connection.query_opt(&statement, &values.insert()).await?;
+        let inserted = self.write_maybe_row(Point::DevicesCommit, &sql, &values.insert()).await?;
         inserted.as_ref().map(|row| Ok(Registered::Done { created: true, device: Box::new(read(row)?) })).transpose()
     }
 

@@ -113,7 +113,7 @@ pub(super) async fn write(
         })
     });
     let changes = write_news(&transaction, news.collect(), slot).await?;
-    transaction.commit().await?;
+    release(transaction).await?;
     Ok(changes)
 }
 
@@ -245,4 +245,10 @@ async fn advance(transaction: &deadpool_postgres::Transaction<'_>, pages: &[Page
         )
         .await?;
     Ok(())
+}
+
+/// Ends the savepoint. What is in it is committed with the transaction around it.
+#[allow(clippy::disallowed_methods, reason = "RELEASE SAVEPOINT commits nothing")]
+async fn release(savepoint: deadpool_postgres::Transaction<'_>) -> Result<()> {
+    Ok(savepoint.commit().await?)
 }

@@ -167,9 +167,7 @@ impl Store {
         let person = filter.user_id.as_deref().map(|user| Person::user(user).key().to_owned());
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
             [&tenant.0, &id.0, &only, &filter.push, &status, &person, &after.subject, &after.link, &limit];
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(&sql(person.is_some())).await?;
-        let rows = connection.query(&statement, &parameters).await?;
+        let rows = self.rows(&sql(person.is_some()), &parameters).await?;
         page.cut(&rows, read, |row| Cursor {
             at: Timestamp::UNIX_EPOCH,
             id: DeliveryPlace { subject: row.id.subject, link: row.id.link },

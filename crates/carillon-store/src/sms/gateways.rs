@@ -104,7 +104,7 @@ impl Store {
     ) -> Result<Option<(SmsGateway, bool)>> {
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
             [&tenant_key.0, &new.gateway, &new.kind, &new.sealed, &new.facts, &new.callback_secret, &new.version];
-        let row = self.maybe_row(PUT, &parameters).await?;
+        let row = self.write_maybe_row(Point::SetupCommit, PUT, &parameters).await?;
         row.map(|row| Ok((read_gateway(&row, 0)?, row.try_get(7)?))).transpose()
     }
 

@@ -120,7 +120,7 @@ impl Store {
     /// [`crate::Error::Unavailable`] when the database is away.
     pub async fn delete_sms_sender(&self, tenant_key: TenantKey, sender: &str) -> Result<bool> {
         let sql = "DELETE FROM sms_senders WHERE tenant_key = $1 AND sender = $2";
-        Ok(self.execute(sql, &[&tenant_key.0, &sender]).await? > 0)
+        Ok(self.write_count(Point::SetupCommit, sql, &[&tenant_key.0, &sender]).await? > 0)
     }
 
     /// Gateways and senders of these tenants, in two statements.

@@ -1,0 +1,101 @@
+//! One prepared statement on one connection, reading or writing. Whatever is no transaction passes here.
+//!
+//! Texts are few: the cache of statements grows with every other text.
+
+use crate::commit::autocommit;
+use crate::{Error, Result, Store};
+use carillon_failpoint::Point;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+impl Store {
+    /// Reads.
+    pub(crate) async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>> {
+        debug_assert!(!writes(sql), "a statement that writes commits by itself: {sql}");
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(sql).await?;
+        Ok(connection.query(&statement, parameters).await?)
+    }
+
+    /// Reads one row.
+    pub(crate) async fn row(&self, sql: &str, parameters: Parameters<'_>) -> Result<Row> {
+        debug_assert!(!writes(sql), "a statement that writes commits by itself: {sql}");
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(sql).await?;
+        Ok(connection.query_one(&statement, parameters).await?)
+    }
+
+    /// Reads one row, or finds none.
+    pub(crate) async fn maybe_row(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>> {
+        debug_assert!(!writes(sql), "a statement that writes commits by itself: {sql}");
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(sql).await?;
+        Ok(connection.query_opt(&statement, parameters).await?)
+    }
+
+    /// Writes, which commits by itself, and returns what the statement returns.
+    pub(crate) async fn write(&self, point: Point, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>> {
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(sql).await?;
+        autocommit(point, self.patience(), connection.query(&statement, parameters)).await
+    }
+
+    /// Writes, and returns the one row that the statement returns.
+    pub(crate) async fn write_row(&self, point: Point, sql: &str, parameters: Parameters<'_>) -> Result<Row> {
+        let row = self.write_maybe_row(point, sql, parameters).await?;
+        row.ok_or_else(|| Error::Refused("a statement that always returns a row returned none".into()))
+    }
+
+    /// Writes, and returns the row if the statement returns one.
+    pub(crate) async fn write_maybe_row(
+        &self,
+        point: Point,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Option<Row>> {
+        Ok(self.write(point, sql, parameters).await?.pop())
+    }
+
+    /// Writes; how many rows.
+    pub(crate) async fn write_count(&self, point: Point, sql: &str, parameters: Parameters<'_>) -> Result<u64> {
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(sql).await?;
+        autocommit(point, self.patience(), connection.execute(&statement, parameters)).await
+    }
+}
+
+/// Whether a statement changes rows: its own words, and the functions of the schema that do.
+fn writes(sql: &str) -> bool {
+    let mut before = "";
+    sql.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).any(|word| {
+        let locks = word == "UPDATE" && (before == "FOR" || before == "KEY");
+        before = word;
+        !locks && ["INSERT", "UPDATE", "DELETE", "carillon_make_partitions"].contains(&word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_that_changes_rows_is_told_from_one_that_locks_them() {
+        for sql in [
+            "DELETE FROM apps",
+            "WITH a AS (INSERT INTO b VALUES (1) RETURNING c) SELECT c FROM a",
+            "SELECT 1 FROM a FOR UPDATE; UPDATE a SET b = 1",
+            "SELECT carillon_make_partitions($1)",
+        ] {
+            assert!(writes(sql), "{sql}");
+        }
+        for sql in [
+            "SELECT updated_at FROM a",
+            "SELECT 1 FROM a FOR UPDATE OF a SKIP LOCKED",
+            "SELECT 1 FROM a FOR NO KEY UPDATE",
+        ] {
+            assert!(!writes(sql), "{sql}");
+        }
+    }
+}
