@@ -12,6 +12,8 @@ use crate::json::{FromJson, Object};
 
 const TEXT_BYTES: usize = 1_024;
 const KEY_BYTES: usize = 128;
+/// Pairs that are kept for the subscriptions that were made with them. All of them travel in every chunk.
+const MOST_OLDER: usize = 4;
 /// Random numbers are tried until one is a key; all but one in 2^32 are.
 const TRIES: usize = 8;
 
@@ -35,10 +37,16 @@ impl KeyPair {
         })
     }
 
-    /// The pair of a stored credential.
-    pub(crate) fn of_stored(plaintext: &[u8]) -> Option<Self> {
+    /// The pairs of a stored credential, the newest first.
+    pub(crate) fn all_of_stored(plaintext: &[u8]) -> Option<Vec<Self>> {
         let body: Value = serde_json::from_slice(plaintext).ok()?;
-        Self::read(body.get("private_key")?.as_str()?)
+        let older = body.get("older").and_then(Value::as_array).into_iter().flatten();
+        std::iter::once(&body).chain(older).map(|pair| Self::read(pair.get("private_key")?.as_str()?)).collect()
+    }
+
+    /// As it is sealed.
+    fn stored(&self) -> Value {
+        json!({"public_key": self.public, "private_key": self.private.expose()})
     }
 
     fn read(private: &str) -> Option<Self> {
@@ -56,16 +64,31 @@ impl KeyPair {
 #[derive(Debug)]
 pub(crate) struct WebPush {
     subject: String,
-    pub(crate) pair: Option<KeyPair>,
+    pair: Option<KeyPair>,
 }
 
 impl WebPush {
-    /// The credential with this pair.
-    pub(crate) fn with(&self, pair: &KeyPair) -> Checked {
-        let KeyPair { public, private } = pair;
-        let body = json!({"subject": self.subject, "public_key": public, "private_key": private.expose()});
-        let facts = json!({"subject": self.subject, "public_key": public});
-        Checked::new(&body, facts, public.as_bytes())
+    /// The credential that follows the one with these pairs, the newest first. Subscriptions are bound to the pair that they
+    /// were made with (RFC 8292, section 4), so a pair that is there stays, in use or as an older one. Nothing if the system
+    /// has no random numbers.
+    pub(crate) fn after(&self, before: &[KeyPair]) -> Option<Checked> {
+        let made;
+        let pair = match self.pair.as_ref().or(before.first()) {
+            Some(pair) => pair,
+            None => {
+                made = KeyPair::generate()?;
+                &made
+            }
+        };
+        let older = || before.iter().filter(|older| older.public != pair.public).take(MOST_OLDER);
+        let mut body = pair.stored();
+        body["subject"] = self.subject.as_str().into();
+        let mut facts = json!({"subject": self.subject, "public_key": pair.public});
+        if older().next().is_some() {
+            body["older"] = older().map(KeyPair::stored).collect();
+            facts["older_public_keys"] = older().map(|pair| pair.public.as_str()).collect();
+        }
+        Some(Checked::new(&body, facts, pair.public.as_bytes()))
     }
 }
 
@@ -135,10 +158,40 @@ mod tests {
         let pair = KeyPair::generate().unwrap();
         assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(&pair.public).unwrap().len(), 65);
         assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(pair.private.expose()).unwrap().len(), 32);
-        let credential = WebPush { subject: "mailto:push@shop.example".into(), pair: None };
-        let stored = credential.with(&pair);
-        let again = KeyPair::of_stored(stored.secret.expose().as_bytes()).unwrap();
+        let again = pairs(&credential(None).after(std::slice::from_ref(&pair)).unwrap()).remove(0);
         assert_eq!((again.public, again.private.expose()), (pair.public, pair.private.expose()));
+    }
+
+    fn credential(pair: Option<KeyPair>) -> WebPush {
+        WebPush { subject: "mailto:push@shop.example".into(), pair }
+    }
+
+    fn pairs(checked: &Checked) -> Vec<KeyPair> {
+        KeyPair::all_of_stored(checked.secret.expose().as_bytes()).unwrap()
+    }
+
+    fn publics(pairs: &[KeyPair]) -> Vec<String> {
+        pairs.iter().map(|pair| pair.public.clone()).collect()
+    }
+
+    #[test]
+    fn a_new_pair_leaves_the_older_ones_behind_it_and_the_oldest_go() {
+        let news: Vec<_> = (1..=7).map(|seed| KeyPair::of(&[seed; 32]).unwrap()).collect();
+        let names = publics(&news);
+        let mut before = Vec::new();
+        for pair in news {
+            before = pairs(&credential(Some(pair)).after(&before).unwrap());
+        }
+        let expected: Vec<_> = names.iter().rev().take(1 + MOST_OLDER).cloned().collect();
+        assert_eq!(publics(&before), expected);
+
+        let same = credential(None).after(&before).unwrap();
+        assert_eq!(publics(&pairs(&same)), expected, "a new subject alone changes no pair");
+        assert_eq!(same.facts["older_public_keys"].as_array().unwrap().len(), MOST_OLDER);
+        let back = credential(Some(KeyPair::of(&[4; 32]).unwrap())).after(&before).unwrap();
+        let back = publics(&pairs(&back));
+        assert_eq!((back.len(), &back[0]), (1 + MOST_OLDER, &names[3]), "a pair that comes back is there once");
+        assert_eq!(back.iter().filter(|name| **name == names[3]).count(), 1);
     }
 
     #[test]

@@ -117,27 +117,19 @@ async fn put(
 ) -> Result<(StatusCode, Json<CredentialAnswer>), Problem> {
     let platform = platform_of(&platform)?;
     let app = ingest.app(caller.tenant.key, &app).await?;
-    let checked = match platform {
-        Platform::Apns => Body::<Apns>::from_request(request, &()).await?.0.0,
+    let wanted = match platform {
+        Platform::Apns => Wanted::Checked(Body::<Apns>::from_request(request, &()).await?.0.0),
         Platform::Fcm => {
             let fcm = Body::<Fcm>::from_request(request, &()).await?.0;
             if !fcm.check_token_uri(&ingest.fcm_hosts) {
                 let must = "must be https at googleapis.com, or at a host in CARILLON_FCM__ALLOW_HOSTS";
                 return Err(Refusal::fault(ErrorCode::CredentialInvalid, "/service_account/token_uri", must).into());
             }
-            fcm.checked
+            Wanted::Checked(fcm.checked)
         }
-        Platform::Webpush => {
-            let webpush = Body::<WebPush>::from_request(request, &()).await?.0;
-            let pair = match &webpush.pair {
-                Some(_) => None,
-                None => Some(kept_or_new_pair(&ingest, &caller.tenant, &app).await?),
-            };
-            let pair = webpush.pair.as_ref().or(pair.as_ref()).ok_or_else(Refusal::internal)?;
-            webpush.with(pair)
-        }
+        Platform::Webpush => Wanted::WebPush(Body::<WebPush>::from_request(request, &()).await?.0),
     };
-    let kept = keep(&ingest, &caller.tenant, &app, platform, &checked).await?;
+    let kept = keep(&ingest, &caller.tenant, &app, platform, &wanted).await?;
     let status = if kept.version == 1 { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(kept.into())))
 }
@@ -183,16 +175,32 @@ fn platform_of(text: &str) -> Result<Platform, Refusal> {
     Platform::from_text(text).ok_or_else(Refusal::not_found)
 }
 
+/// What a caller wants to be kept.
+enum Wanted {
+    /// As it is.
+    Checked(Checked),
+    /// With the pairs that are there.
+    WebPush(WebPush),
+}
+
 /// Seals for the next version and keeps it.
 async fn keep(
     ingest: &Ingest,
     tenant: &TenantRef,
     app: &App,
     platform: Platform,
-    checked: &Checked,
+    wanted: &Wanted,
 ) -> Result<Credential, Problem> {
     for _ in 0..TRIES {
         let version = ingest.store.last_credential_version(tenant.key, app.app_key, platform).await? + 1;
+        let followed;
+        let checked = match wanted {
+            Wanted::Checked(checked) => checked,
+            Wanted::WebPush(webpush) => {
+                followed = webpush.after(&pairs(ingest, tenant, app).await?).ok_or_else(Refusal::internal)?;
+                &followed
+            }
+        };
         let context = context(tenant, app, platform, version);
         let secret = checked.secret.expose().as_bytes();
         let sealed = ingest.vault(platform)?.seal(&context, secret).map_err(Refusal::from)?;
@@ -212,15 +220,15 @@ async fn keep(
     Err(Problem::new(ErrorCode::InvalidState, "Another request was faster."))
 }
 
-/// Subscriptions are bound to the pair they were made with (RFC 8292, section 4), so a pair that is there stays.
-async fn kept_or_new_pair(ingest: &Ingest, tenant: &TenantRef, app: &App) -> Result<KeyPair, Refusal> {
+/// The VAPID pairs of an app, the newest first; none when it has no Web Push credential.
+async fn pairs(ingest: &Ingest, tenant: &TenantRef, app: &App) -> Result<Vec<KeyPair>, Refusal> {
     let platform = Platform::Webpush;
     let Some(current) = ingest.store.current_credential(tenant.key, app.app_key, platform).await? else {
-        return KeyPair::generate().ok_or_else(Refusal::internal);
+        return Ok(Vec::new());
     };
     let context = context(tenant, app, platform, current.version);
     let opened = ingest.vault(platform)?.open(&context, &current.sealed)?;
-    KeyPair::of_stored(opened.expose()).ok_or_else(Refusal::internal)
+    KeyPair::all_of_stored(opened.expose()).ok_or_else(Refusal::internal)
 }
 
 fn context<'a>(tenant: &'a TenantRef, app: &'a App, platform: Platform, version: i32) -> Context<'a> {

@@ -84,13 +84,38 @@ async fn a_vapid_pair_is_made_when_absent_and_kept_when_there_is_one() {
     assert_eq!(second["public_key"], first["public_key"]);
     let kept = opened(&world, carillon_domain::platform::Platform::Webpush).await;
     assert_eq!((&kept["subject"], &kept["public_key"]), (&json!("https://shop.example"), &first["public_key"]));
-    let key = p256::SecretKey::from_slice(&[9; 32]).unwrap();
-    let own = json!({"subject": "https://shop.example",
-                     "public_key": BASE64_URL_SAFE_NO_PAD.encode(key.public_key().to_sec1_point(false).as_bytes()),
-                     "private_key": BASE64_URL_SAFE_NO_PAD.encode([9; 32])});
+    let own = vapid(9);
     let third = put(own.clone()).await.must(200).body;
     assert_eq!(third["public_key"], own["public_key"]);
-    assert_eq!(opened(&world, carillon_domain::platform::Platform::Webpush).await, own);
+    assert_eq!(third["older_public_keys"], json!([first["public_key"]]));
+    let mut opened = opened(&world, carillon_domain::platform::Platform::Webpush).await;
+    let older = opened.as_object_mut().unwrap().remove("older").unwrap();
+    assert_eq!(opened, own);
+    let before = json!([{"public_key": kept["public_key"], "private_key": kept["private_key"]}]);
+    assert_eq!(older, before, "older subscriptions are still reached");
+}
+
+#[tokio::test]
+async fn two_who_put_a_vapid_pair_at_once_are_both_kept() {
+    let world = World::new().await;
+    let path = "/v1/apps/shop/credentials/webpush";
+    let put = |seed| world.put(path, vapid(seed)).key(&world.key).send();
+    let (a, b) = tokio::join!(put(8), put(9));
+    assert!(a.status.is_success() && b.status.is_success());
+    let now = world.get(path).key(&world.key).send().await.must(200).body;
+    let mut kept = vec![now["public_key"].clone(), now["older_public_keys"][0].clone()];
+    kept.sort_by_key(Value::to_string);
+    let mut put = vec![vapid(8)["public_key"].clone(), vapid(9)["public_key"].clone()];
+    put.sort_by_key(Value::to_string);
+    assert_eq!(kept, put);
+}
+
+/// A Web Push credential with a pair that protects nothing.
+fn vapid(seed: u8) -> Value {
+    let key = p256::SecretKey::from_slice(&[seed; 32]).unwrap();
+    json!({"subject": "https://shop.example",
+           "public_key": BASE64_URL_SAFE_NO_PAD.encode(key.public_key().to_sec1_point(false).as_bytes()),
+           "private_key": BASE64_URL_SAFE_NO_PAD.encode([seed; 32])})
 }
 
 #[tokio::test]
