@@ -12,7 +12,13 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (4, "sms", include_str!("../migrations/0004_sms.sql")),
     (5, "due_work", include_str!("../migrations/0005_due_work.sql")),
     (6, "waiting_cascades", include_str!("../migrations/0006_waiting_cascades.sql")),
+    (7, "pause", include_str!("../migrations/0007_pause.sql")),
+    (7, "asked_of_devices", include_str!("../migrations/0007_asked_of_devices.sql")),
 ];
+
+/// How a file says which binaries still work on the schema that it makes: those that know the migration of this number, or a later one. A
+/// file that does not say it works with those only that know it.
+const OLDEST: &str = "-- oldest binary: ";
 
 /// Held while migrating, so that several processes may start at once.
 const LOCK: i64 = 0x6361_7269_6c6c_6f6e;
@@ -21,7 +27,7 @@ impl Store {
     /// Brings the schema up to date. Returns the names of what was applied; concurrent callers wait for each other.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the database knows a newer migration than this binary, or one of another text.
+    /// [`Error::Refused`] when the database has a migration that this binary is too old for, or one of another text.
     pub async fn migrate(&self) -> Result<Vec<&'static str>> {
         let mut connection = self.connection().await?;
         connection.batch_execute("SET statement_timeout = '10min'").await?;
@@ -31,19 +37,19 @@ impl Store {
             .batch_execute(
                 "CREATE TABLE IF NOT EXISTS carillon_migrations (
                      number integer PRIMARY KEY, name text NOT NULL, crc bigint NOT NULL,
-                     applied_at timestamptz NOT NULL DEFAULT now())",
+                     applied_at timestamptz NOT NULL DEFAULT now());
+                 ALTER TABLE carillon_migrations ADD COLUMN IF NOT EXISTS oldest_binary integer",
             )
             .await?;
-        let applied = transaction.query("SELECT number, crc FROM carillon_migrations ORDER BY number", &[]).await?;
-        let applied: Vec<(i32, i64)> = applied.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let applied = read(&transaction.query(APPLIED, &[]).await?);
         check_known(&applied)?;
         let mut news = Vec::new();
-        for (number, name, text) in MIGRATIONS.iter().filter(|(n, ..)| !applied.iter().any(|(a, _)| a == n)) {
+        for (number, name, text) in MIGRATIONS.iter().filter(|(n, ..)| !applied.iter().any(|a| a.number == *n)) {
             transaction.batch_execute(text).await?;
             transaction
                 .execute(
-                    "INSERT INTO carillon_migrations (number, name, crc) VALUES ($1, $2, $3)",
-                    &[number, name, &checksum(text)],
+                    "INSERT INTO carillon_migrations (number, name, crc, oldest_binary) VALUES ($1, $2, $3, $4)",
+                    &[number, name, &checksum(text), &oldest_binary(*number, text)],
                 )
                 .await?;
             news.push(*name);
@@ -53,17 +59,17 @@ impl Store {
         Ok(news)
     }
 
-    /// Whether the schema is the one this binary was built for.
+    /// Whether the schema is the one this binary was built for, or a newer one that says it still works with it: while a rollout
+    /// replaces replicas one by one, the old ones run on.
     ///
     /// # Errors
     /// As [`Store::migrate`], and [`Error::Refused`] with the missing names when migrations wait.
     pub async fn check_schema(&self) -> Result<()> {
         let connection = self.connection().await?;
-        let rows = connection.query("SELECT number, crc FROM carillon_migrations ORDER BY number", &[]).await?;
-        let applied: Vec<(i32, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let applied = read(&connection.query(APPLIED, &[]).await?);
         check_known(&applied)?;
         let mut missing = String::new();
-        for (_, name, _) in MIGRATIONS.iter().filter(|(n, ..)| !applied.iter().any(|(a, _)| a == n)) {
+        for (_, name, _) in MIGRATIONS.iter().filter(|(n, ..)| !applied.iter().any(|a| a.number == *n)) {
             let _ = write!(missing, " {name}");
         }
         if missing.is_empty() {
@@ -83,18 +89,47 @@ impl Store {
     }
 }
 
-fn check_known(applied: &[(i32, i64)]) -> Result<()> {
-    for (number, crc) in applied {
-        let Some((_, name, text)) = MIGRATIONS.iter().find(|(n, ..)| n == number) else {
-            return Err(Error::Refused(format!(
-                "the database has migration {number}, which is newer than this binary"
-            )));
-        };
-        if *crc != checksum(text) {
-            return Err(Error::Refused(format!("migration {number} ({name}) was applied with another text")));
+/// A migration that was applied.
+struct Applied {
+    number: i32,
+    crc: i64,
+    /// The last migration that the oldest binary knows which works on it; nothing where an older runner did not note it.
+    oldest_binary: Option<i32>,
+}
+
+/// Also readable where the column is not there yet.
+const APPLIED: &str = "
+    SELECT number, crc, (to_jsonb(m) ->> 'oldest_binary')::integer FROM carillon_migrations m ORDER BY number";
+
+fn read(rows: &[tokio_postgres::Row]) -> Vec<Applied> {
+    rows.iter()
+        .map(|row| Applied { number: row.get(0), crc: row.get(1), oldest_binary: row.get(2) })
+        .collect()
+}
+
+fn check_known(applied: &[Applied]) -> Result<()> {
+    let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
+    for Applied { number, crc, oldest_binary } in applied {
+        match MIGRATIONS.iter().find(|(n, ..)| n == number) {
+            Some((_, _, text)) if *crc == checksum(text) => {}
+            Some((_, name, _)) => {
+                return Err(Error::Refused(format!("migration {number} ({name}) was applied with another text")));
+            }
+            None if oldest_binary.is_some_and(|oldest| oldest <= newest) => {}
+            None => {
+                return Err(Error::Refused(format!(
+                    "the database has migration {number}, and this binary, which ends with {newest}, is too old for it"
+                )));
+            }
         }
     }
     Ok(())
+}
+
+/// What a file says of the binaries that work on its schema.
+fn oldest_binary(number: i32, text: &str) -> i32 {
+    let said = text.lines().find_map(|line| line.strip_prefix(OLDEST)?.trim().parse().ok());
+    said.unwrap_or(number)
 }
 
 /// FNV-1a, enough to notice an edited file.
@@ -113,10 +148,30 @@ mod tests {
         assert_eq!(numbers, (1..=MIGRATIONS.len() as i32).collect::<Vec<_>>());
     }
 
+    fn applied(number: i32, crc: i64, oldest_binary: Option<i32>) -> Result<()> {
+        check_known(&[Applied { number, crc, oldest_binary }])
+    }
+
     #[test]
-    fn an_unknown_or_edited_migration_stops_the_binary() {
-        assert!(check_known(&[(1, checksum(MIGRATIONS[0].2))]).is_ok());
-        assert!(check_known(&[(1, 0)]).is_err());
-        assert!(check_known(&[(999, 0)]).is_err());
+    fn an_edited_migration_stops_the_binary() {
+        assert!(applied(1, checksum(MIGRATIONS[0].2), None).is_ok());
+        assert!(applied(1, 0, Some(1)).is_err());
+    }
+
+    #[test]
+    fn a_newer_migration_stops_the_binaries_that_it_does_not_work_with_any_more() {
+        let newest = MIGRATIONS.len() as i32;
+        assert!(applied(newest + 2, 0, Some(newest)).is_ok());
+        assert!(applied(newest + 2, 0, Some(newest + 1)).is_err());
+        assert!(applied(newest + 2, 0, None).is_err());
+    }
+
+    #[test]
+    fn a_file_says_which_binaries_it_works_with_or_works_with_its_own() {
+        assert_eq!(oldest_binary(9, "-- oldest binary: 7\nSELECT 1"), 7);
+        assert_eq!(oldest_binary(9, "SELECT 1"), 9);
+        for (number, name, text) in MIGRATIONS {
+            assert!((1..=*number).contains(&oldest_binary(*number, text)), "{name} names binaries that never were");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 #[path = "devices/database.rs"]
 mod database;
+#[path = "devices/migrating.rs"]
+mod migrating;
 #[path = "devices/model.rs"]
 mod model;
 
