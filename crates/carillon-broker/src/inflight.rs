@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use crate::door::Sending;
 use crate::publisher::{PublishError, Request};
-use crate::writer::Sending;
 
 /// The unconfirmed messages of one channel, in the order of sending.
 pub(crate) struct InFlight {

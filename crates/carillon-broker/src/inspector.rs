@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lapin::message::BasicGetMessage;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions};
+use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::door;
 use crate::link::{STEP, StepError, step};
 use crate::message::Delivery;
 use crate::parked::{ParkedMessage, read, replayed};
@@ -167,7 +168,7 @@ impl Inspector {
             let (delivery, message) = describe(&got);
             let tag = got.delivery.delivery_tag;
             if filter.admits(&message) && act(&delivery, &message, Bytes::from(got.delivery.data)).await? {
-                step("acknowledging", channel.basic_ack(tag, BasicAckOptions::default())).await?;
+                door::acknowledge(channel.clone(), tag, false).await?;
                 moved.moved += 1;
             } else {
                 moved.left += 1;
@@ -208,8 +209,7 @@ fn describe(got: &BasicGetMessage) -> (Delivery, ParkedMessage) {
 
 /// Everything still unacknowledged goes back to its place in the queue. If that fails, the end of the channel does it.
 async fn give_back(channel: &Channel) {
-    let all = BasicNackOptions { multiple: true, requeue: true };
-    let _ = timeout(STEP, channel.basic_nack(0, all)).await;
+    let _ = door::give_back(channel.clone(), 0, true).await;
     close(channel).await;
 }
 

@@ -45,6 +45,7 @@ mod config;
 mod consumer;
 mod declare;
 mod definitions;
+mod door;
 mod event;
 mod gate;
 mod handler;

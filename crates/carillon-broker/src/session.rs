@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::acks::{Ack, Unacked};
 use crate::consumer::Workers;
+use crate::door;
 use crate::event::Event;
 use crate::handler::Handler;
 use crate::link::{StepError, step};
@@ -41,7 +42,7 @@ pub(crate) enum Ended {
     },
 }
 
-type Writing = FuturesUnordered<Pin<Box<dyn Future<Output = lapin::Result<()>> + Send>>>;
+type Writing = FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), StepError>> + Send>>>;
 
 /// A consumer on a channel of its own.
 pub(crate) struct Session {
@@ -166,16 +167,13 @@ impl Session {
     fn acknowledge(&mut self) {
         self.ack_at = None;
         for Ack { tag, multiple } in self.unacked.take() {
-            let channel = self.channel.clone();
-            self.writing.push(Box::pin(async move { channel.basic_ack(tag, BasicAckOptions { multiple }).await }));
+            self.writing.push(Box::pin(door::acknowledge(self.channel.clone(), tag, multiple)));
         }
     }
 
     fn give_back(&mut self, tag: u64) {
         self.unacked.returned(tag);
-        let channel = self.channel.clone();
-        let options = BasicNackOptions { multiple: false, requeue: true };
-        self.writing.push(Box::pin(async move { channel.basic_nack(tag, options).await }));
+        self.writing.push(Box::pin(door::give_back(self.channel.clone(), tag, false)));
     }
 
     /// No new messages; what was delivered and not started goes back at once; what is in work gets the grace; then the rest

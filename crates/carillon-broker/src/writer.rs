@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use lapin::message::BasicReturnMessage;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Confirmation};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::declare::declare;
+use crate::door::{Sending, publish};
 use crate::inflight::InFlight;
 use crate::link::{Link, LinkEvent, STEP, StepError, step};
 use crate::publisher::{PublishError, Request};
@@ -236,27 +237,13 @@ fn returned_id(message: BasicReturnMessage) -> Option<String> {
     message.delivery.properties.message_id().as_ref().map(|id| id.as_str().to_owned())
 }
 
-/// The message's whole way through the channel. The first poll numbers it and queues its frames in one go.
+/// The message's whole way through the channel, under its number.
 fn send(
     channel: &Channel,
     (number, outgoing): (u64, Sending),
 ) -> Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)> + Send>> {
     let channel = channel.clone();
-    Box::pin(async move {
-        let Sending { exchange, key, mandatory, properties, body } = outgoing;
-        let options = BasicPublishOptions { mandatory, immediate: false };
-        let result = async { channel.basic_publish(exchange, key, options, &body, properties).await?.await }.await;
-        (number, result)
-    })
-}
-
-/// What the channel needs of a message.
-pub(crate) struct Sending {
-    pub(crate) exchange: lapin::types::ShortString,
-    pub(crate) key: lapin::types::ShortString,
-    pub(crate) mandatory: bool,
-    pub(crate) properties: lapin::BasicProperties,
-    pub(crate) body: bytes::Bytes,
+    Box::pin(async move { (number, publish(channel, outgoing).await) })
 }
 
 async fn sleep_until_some(deadline: Option<Instant>) {

@@ -8,6 +8,7 @@ use crate::response::{Gathered, Response, announces_more_than};
 use crate::tasks::Tasks;
 use crate::trust::{Trust, TrustError};
 use bytes::Bytes;
+use carillon_failpoint::Point;
 use futures::future::BoxFuture;
 use h2::Reason;
 use http::Uri;
@@ -100,15 +101,19 @@ impl HttpClient {
             let _: OriginError = error;
             return Err(RequestError::NotSent(NotSent::Invalid));
         }
-        let sent = timeout_at(deadline, self.client.request(request.map(Full::new))).await;
-        let response = sent.map_err(|_| RequestError::Unknown(Unknown::Timeout))?.map_err(|e| classify(&e))?;
+        let asked = timeout_at(deadline, Point::PlainCall.around(self.ask(request))).await;
+        asked.unwrap_or(Err(RequestError::Unknown(Unknown::Timeout)))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the one call of this client, inside the point")]
+    async fn ask(&self, request: http::Request<Bytes>) -> Result<Response, RequestError> {
+        let response = self.client.request(request.map(Full::new)).await.map_err(|e| classify(&e))?;
         let (parts, body) = response.into_parts();
         let too_large = || RequestError::TooLarge { status: parts.status, cap: self.config.response_cap };
         if announces_more_than(&parts.headers, self.config.response_cap) {
             return Err(too_large());
         }
-        let gathered = timeout_at(deadline, gather(body, self.config.response_cap)).await;
-        let body = gathered.map_err(|_| RequestError::Unknown(Unknown::Timeout))??.ok_or_else(too_large)?;
+        let body = gather(body, self.config.response_cap).await?.ok_or_else(too_large)?;
         Ok(Response { status: parts.status, headers: parts.headers, body, connection: None })
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong on the way out, by what it means for repeating the request.
 
 use crate::guard::GuardError;
+use carillon_failpoint::{Failed, Side};
 use http::StatusCode;
 use std::io;
 use std::sync::Arc;
@@ -31,6 +32,15 @@ impl RequestError {
     /// True when the peer surely did not act on the request.
     pub fn is_surely_unsent(&self) -> bool {
         matches!(self, RequestError::Connect(_) | RequestError::NotSent(_))
+    }
+}
+
+impl From<Failed> for RequestError {
+    fn from(failed: Failed) -> Self {
+        match failed.side {
+            Side::Before => RequestError::NotSent(NotSent::Refused),
+            Side::After => RequestError::Unknown(Unknown::ConnectionLost),
+        }
     }
 }
 

@@ -97,6 +97,18 @@ points! {
 }
 
 impl Point {
+    /// The point of what is published to this exchange under this key.
+    pub fn of_publishing(exchange: &str, key: &str) -> Self {
+        match exchange {
+            "carillon.statuses" => Self::PublishStatuses,
+            "carillon.events.replies" => Self::PublishReplies,
+            "carillon.events.refused" => Self::PublishRefused,
+            _ if key.starts_with("segmenter.") => Self::PublishRuns,
+            _ if key.starts_with("dispatcher-") => Self::PublishChunks,
+            _ => Self::PublishParked,
+        }
+    }
+
     /// The point of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|point| point.name() == name)

@@ -34,6 +34,7 @@ pub const KNOWN_SECTIONS: &[&str] = &[
     "collector",
     "database",
     "dispatch",
+    "failpoints",
     "fcm",
     "grpc",
     "hms",

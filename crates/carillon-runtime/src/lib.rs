@@ -46,6 +46,7 @@ mod arguments;
 mod clock;
 pub mod config;
 mod error;
+mod failpoints;
 mod healthy;
 mod readiness;
 mod run;

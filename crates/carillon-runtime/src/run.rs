@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, AdminConfig};
 use crate::arguments;
 use crate::config::{Faults, HumanDuration, ServiceConfig, Settings};
+use crate::failpoints::FailpointsConfig;
 use crate::readiness::Phase;
 use crate::{Clock, Scope, StartError, healthy, signals};
 
@@ -27,15 +28,16 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 #[serde(default)]
 struct ProcessConfig {
     admin: AdminConfig,
+    failpoints: FailpointsConfig,
     runtime: RuntimeConfig,
     telemetry: carillon_telemetry::Config,
 }
 
 impl ServiceConfig for ProcessConfig {
-    const SECTIONS: &'static [&'static str] = &["admin", "runtime", "telemetry"];
+    const SECTIONS: &'static [&'static str] = &["admin", "failpoints", "runtime", "telemetry"];
 
     fn faults(&self) -> Vec<(&'static str, String)> {
-        self.telemetry.faults()
+        self.telemetry.faults().into_iter().chain(self.failpoints.fault()).collect()
     }
 }
 
@@ -133,6 +135,7 @@ fn begin(
     install_crypto();
     let telemetry = carillon_telemetry::init(service, &process.telemetry)
         .map_err(|error| StartError::misconfigured(error.to_string()))?;
+    process.failpoints.arm();
     for name in settings.ignored() {
         tracing::warn!(name, "a CARILLON_ variable that names no section is ignored");
     }

@@ -85,6 +85,12 @@ impl From<Faults> for Refusal {
     }
 }
 
+impl From<carillon_failpoint::Failed> for Refusal {
+    fn from(_: carillon_failpoint::Failed) -> Self {
+        Self::unavailable()
+    }
+}
+
 impl From<carillon_store::Error> for Refusal {
     fn from(error: carillon_store::Error) -> Self {
         match error {

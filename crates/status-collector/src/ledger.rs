@@ -4,6 +4,7 @@ use crate::claimers::Claimers;
 use crate::group::{Bounds, Group, Waiting, work};
 use crate::trace;
 use carillon_domain::ids::{ChunkId, RunId};
+use carillon_failpoint::{Failed, Point};
 use carillon_runtime::Scope;
 use carillon_store::{Asked, ChunkReport, Continue, Error, Granted, Store, fresh_lease};
 use carillon_wire::internal::ledger_server::Ledger as LedgerRpc;
@@ -184,10 +185,33 @@ fn check_size(chunks: usize) -> Result<(), Status> {
     if chunks > CHUNKS { Err(Status::invalid_argument(format!("at most {CHUNKS} chunks a call"))) } else { Ok(()) }
 }
 
+/// The only function that answers a dispatcher.
+async fn answer<T>(point: Point, work: impl Future<Output = Result<T, Status>>) -> Result<Response<T>, Status> {
+    let answered = point.around(async { work.await.map_err(Unanswered) }).await;
+    answered.map(Response::new).map_err(|Unanswered(status)| status)
+}
+
+struct Unanswered(Status);
+
+impl From<Failed> for Unanswered {
+    fn from(failed: Failed) -> Self {
+        Self(Status::unavailable(failed.to_string()))
+    }
+}
+
 #[tonic::async_trait]
 impl LedgerRpc for Ledger {
     async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<ClaimResponse>, Status> {
-        let request = request.into_inner();
+        answer(Point::ClaimAnswer, self.grant(request.into_inner())).await
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
+        answer(Point::ReportAnswer, self.take(request.into_inner())).await
+    }
+}
+
+impl Ledger {
+    async fn grant(&self, request: ClaimRequest) -> Result<ClaimResponse, Status> {
         check_size(request.chunks.len())?;
         let claimers = self.claimers.heard(&request.platform, &request.claimer, Instant::now());
         let asked = request.chunks.iter().map(|c| {
@@ -202,11 +226,10 @@ impl LedgerRpc for Ledger {
             attempts: g.positions.iter().map(|(_, a)| u32::from(*a)).collect(),
         };
         let answers = granted.into_iter().map(|g| ClaimAnswer { grant: g.map(grant) }).collect();
-        Ok(Response::new(ClaimResponse { answers, now_ms: now.as_millisecond(), claimers }))
+        Ok(ClaimResponse { answers, now_ms: now.as_millisecond(), claimers })
     }
 
-    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
-        let request = request.into_inner();
+    async fn take(&self, request: ReportRequest) -> Result<ReportResponse, Status> {
         check_size(request.chunks.len())?;
         if request.chunks.iter().map(|c| c.outcomes.len()).sum::<usize>() > OUTCOMES {
             return Err(Status::invalid_argument(format!("at most {OUTCOMES} outcomes a call")));
@@ -229,6 +252,6 @@ impl LedgerRpc for Ledger {
             Continue::Stop => 0,
         };
         let answers = words.into_iter().map(|w| ReportAnswer { lease_ms: lease_ms(w) }).collect();
-        Ok(Response::new(ReportResponse { answers, now_ms: now.as_millisecond() }))
+        Ok(ReportResponse { answers, now_ms: now.as_millisecond() })
     }
 }

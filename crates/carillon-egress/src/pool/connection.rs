@@ -54,6 +54,10 @@ impl Connection {
     }
 
     /// Hands the request to HTTP/2. Nothing of it is on the wire when this fails.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one call of this crate to a gateway, inside the point of `exchange`"
+    )]
     pub(super) fn send(
         &self,
         head: http::Request<()>,

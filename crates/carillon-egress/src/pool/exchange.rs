@@ -4,6 +4,7 @@ use super::connection::Connection;
 use crate::error::{NotSent, RequestError, Unknown};
 use crate::response::{Gathered, Response, announces_more_than};
 use bytes::Bytes;
+use carillon_failpoint::{Failed, Point};
 use h2::Reason;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -62,8 +63,18 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Sends and waits for the whole answer. The caller sets the deadline: dropping this cancels the stream.
+/// Sends and waits for the whole answer: the only way to a provider's gateway. The caller sets the deadline: dropping this
+/// cancels the stream.
 pub(super) async fn exchange(
+    connection: &Connection,
+    head: http::Request<()>,
+    body: Bytes,
+    cap: usize,
+) -> Result<Response, Unanswered> {
+    Point::ProviderCall.around(ask(connection, head, body, cap)).await
+}
+
+async fn ask(
     connection: &Connection,
     head: http::Request<()>,
     body: Bytes,
@@ -102,6 +113,12 @@ impl Unanswered {
             return Unanswered::Unprocessed { connection_over: false };
         }
         Unanswered::Failed(RequestError::Unknown(how_lost(&error)))
+    }
+}
+
+impl From<Failed> for Unanswered {
+    fn from(failed: Failed) -> Self {
+        Unanswered::Failed(failed.into())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use carillon_domain::fault::ErrorCode;
+use carillon_failpoint::Point;
 use carillon_telemetry::{metrics, names};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
@@ -47,7 +48,7 @@ pub(super) async fn answer<M, T>(
         let call = admit(ingest, grant, &metadata, message).await?;
         work(call).await
     };
-    let done = match tokio::time::timeout(DEADLINE, working.instrument(span)).await {
+    let done = match tokio::time::timeout(DEADLINE, Point::GrpcAnswer.around(working.instrument(span))).await {
         Ok(Ok(answer)) => Ok(Response::new(answer)),
         Ok(Err(refusal)) => Err(status(refusal, &id)),
         Err(_) => Err(status(Refusal::unavailable(), &id)),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use carillon_failpoint::Point;
 use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, header};
 use tokio::sync::Semaphore;
@@ -112,9 +113,11 @@ async fn answer(frame: &Frame, request: Request, next: Next) -> Response {
         frame.durations.turned_away();
         return Problem::from(Refusal::unavailable()).into_response();
     };
-    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let handled = Point::RestAnswer.around(async { Ok::<_, Refusal>(next.run(request).await) });
+    let work = AssertUnwindSafe(handled).catch_unwind();
     match tokio::time::timeout(frame.deadline, work).await {
-        Ok(Ok(response)) => response,
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(refusal))) => Problem::from(refusal).into_response(),
         Ok(Err(_)) => {
             // The panic's own message went to the log by the hook, and says more than may be told.
             tracing::error!("a handler panicked");
