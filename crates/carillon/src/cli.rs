@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs, inspects and demonstrates a Carillon installation.
 #[derive(Debug, Parser)]
@@ -50,6 +50,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: OperatorKeyCommand,
     },
+    /// Print the keys of one kind of secret, for a service that is not to hold the master keys
+    ///
+    /// Derives them from CARILLON_SECRETS__KEY. The service that works with this kind takes them as CARILLON_SECRETS__KIND_KEYS. After
+    /// a change of the master keys they are made anew.
+    KindKeys(KindKeys),
     /// Send a notification through the public API
     Send(Send),
 }
@@ -176,6 +181,42 @@ pub(crate) struct OperatorKeyCreate {
     /// A name for people, to recognise the key by
     #[arg(long, value_name = "TEXT")]
     pub(crate) name: Option<String>,
+}
+
+/// `carillon kind-keys`.
+#[derive(Debug, Args)]
+pub(crate) struct KindKeys {
+    /// Which secrets: a platform's credentials, or those of SMS gateways
+    #[arg(value_name = "KIND")]
+    pub(crate) kind: Kind,
+    /// Settings from a file; the environment wins over it
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// A kind of secret that has keys of its own.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Kind {
+    /// Of dispatcher-apns
+    Apns,
+    /// Of dispatcher-fcm
+    Fcm,
+    /// Of dispatcher-webpush
+    Webpush,
+    /// Of sms-cascade
+    Sms,
+}
+
+impl Kind {
+    /// The name that the keys are derived with.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Apns => "apns",
+            Self::Fcm => "fcm",
+            Self::Webpush => "webpush",
+            Self::Sms => "sms",
+        }
+    }
 }
 
 /// `carillon send`.

@@ -58,6 +58,7 @@ async fn run(command: cli::Command) -> Outcome {
         cli::Command::OperatorKey { command: cli::OperatorKeyCommand::Create(options) } => {
             commands::operator_key::create(&options).await
         }
+        cli::Command::KindKeys(options) => commands::kind_keys::run(&options),
         cli::Command::Send(options) => commands::send::run(options).await,
     }
 }

@@ -19,7 +19,7 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 14] = [
         &[],
         &["dev"],
         &["demo"],
@@ -32,6 +32,7 @@ fn every_command_explains_itself() {
         &["parked", "replay"],
         &["operator-key"],
         &["operator-key", "create"],
+        &["kind-keys"],
         &["send"],
     ];
     for command in commands {
@@ -84,4 +85,24 @@ fn dev_wants_the_root_of_a_checkout() {
     let output = command.arg("dev").current_dir(std::env::temp_dir()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("deploy/local/stack.sh"));
+}
+
+#[test]
+fn the_keys_of_a_kind_open_what_the_master_keys_sealed_and_nothing_of_another_kind() {
+    let masters = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=,CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
+    let context = carillon_vault::Context { tenant: "t", app: Some("a"), kind: "apns", version: 1 };
+    let vault = carillon_vault::Vault::from_list(masters).unwrap();
+    let sealed = vault.for_kind("apns").unwrap().seal(&context, b"secret").unwrap();
+    let printed = |kind: &str| {
+        let output = carillon(&["kind-keys", kind], &[("CARILLON_SECRETS__KEY", masters)]);
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let vault_of = |text: &str| carillon_vault::KindVault::new(carillon_vault::KindKeys::parse("apns", text).unwrap());
+    assert_eq!(vault_of(&printed("apns")).open(&context, &sealed).unwrap().expose(), b"secret");
+    assert!(vault_of(&printed("sms")).open(&context, &sealed).is_err());
+
+    let output = carillon(&["kind-keys", "apns"], &[]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(said(&output).contains("CARILLON_SECRETS__KEY"), "{}", said(&output));
 }
