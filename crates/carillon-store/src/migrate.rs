@@ -12,7 +12,6 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (4, "sms", include_str!("../migrations/0004_sms.sql")),
     (5, "due_work", include_str!("../migrations/0005_due_work.sql")),
     (6, "waiting_cascades", include_str!("../migrations/0006_waiting_cascades.sql")),
-    (7, "pause", include_str!("../migrations/0007_pause.sql")),
     (7, "asked_of_devices", include_str!("../migrations/0007_asked_of_devices.sql")),
 ];
 
@@ -102,9 +101,7 @@ const APPLIED: &str = "
     SELECT number, crc, (to_jsonb(m) ->> 'oldest_binary')::integer FROM carillon_migrations m ORDER BY number";
 
 fn read(rows: &[tokio_postgres::Row]) -> Vec<Applied> {
-    rows.iter()
-        .map(|row| Applied { number: row.get(0), crc: row.get(1), oldest_binary: row.get(2) })
-        .collect()
+    rows.iter().map(|row| Applied { number: row.get(0), crc: row.get(1), oldest_binary: row.get(2) }).collect()
 }
 
 fn check_known(applied: &[Applied]) -> Result<()> {
