@@ -25,14 +25,14 @@ pub(crate) struct Opened<C> {
 #[derive(Default)]
 struct State {
     gate: Gate,
-    /// Counts the breaker as open for as long as it is, or until the credential is forgotten.
-    open: Option<Held>,
+    /// Counts each host's breaker as open for as long as it is, or until the credential is forgotten.
+    open: HashMap<Box<str>, Held>,
 }
 
 impl<C> Opened<C> {
     /// See [`Gate::admit`].
-    pub(crate) fn admit(&self, now: Instant) -> Admission {
-        self.state().gate.admit(now)
+    pub(crate) fn admit(&self, host: &str, now: Instant) -> Admission {
+        self.state().gate.admit(host, now)
     }
 
     /// See [`Gate::brakes`].
@@ -41,17 +41,17 @@ impl<C> Opened<C> {
     }
 
     /// See [`Gate::closed`].
-    pub(crate) fn closed(&self, now: Instant) -> Option<Duration> {
-        self.state().gate.closed(now)
+    pub(crate) fn closed<'h>(&self, hosts: impl Iterator<Item = &'h str>, now: Instant) -> Option<Duration> {
+        self.state().gate.closed(hosts, now)
     }
 
     /// See [`Gate::learn`]; `breakers` counts the open ones.
-    pub(crate) fn learn(&self, lesson: Lesson, now: Instant, breakers: &Gauge) -> Change {
+    pub(crate) fn learn(&self, lesson: Lesson, host: &str, now: Instant, breakers: &Gauge) -> Change {
         let mut state = self.state();
-        let change = state.gate.learn(lesson, now);
+        let change = state.gate.learn(lesson, host, now);
         match change {
-            Change::Opened => state.open = Some(breakers.hold()),
-            Change::Recovered => state.open = None,
+            Change::Opened => drop(state.open.insert(host.into(), breakers.hold())),
+            Change::Recovered => drop(state.open.remove(host)),
             Change::None | Change::Refused => {}
         }
         change

@@ -1,5 +1,6 @@
 //! The handler: a message's chunks are granted, sent and reported; then it is acknowledged.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
 use carillon_broker::{Delivery, Effects, Fault, Handler};
@@ -8,6 +9,7 @@ use carillon_telemetry::extract;
 use carillon_telemetry::names::field;
 use carillon_wire::events::{DispatchChunk, DispatchChunks};
 use carillon_wire::internal::ClaimAnswer;
+use futures::FutureExt as _;
 use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -52,9 +54,12 @@ impl<P: Provider> Dispatcher<P> {
         let stop = &self.engine.shared.stopping;
         let sent = join_all(granted.iter().map(|(chunk, grant)| {
             // Boxed: a message may carry many small chunks, and their futures would lie side by side on the stack.
-            Box::pin(send_chunk(&self.engine, chunk, grant.clone(), stop, lost).instrument(chunk.trace.span()))
+            let sending = send_chunk(&self.engine, chunk, grant.clone(), stop, lost);
+            Box::pin(AssertUnwindSafe(sending.instrument(chunk.trace.span())).catch_unwind())
         }))
         .await;
+        // One chunk's panic waits until the others of the message are done; then the message is parked.
+        let sent = sent.into_iter().map(|sent| sent.unwrap_or_else(|panic| resume_unwind(panic))).collect::<Vec<_>>();
         sent.into_iter().collect::<Result<(), _>>().map_err(|error| Fault::new("the ledger is away", error))
     }
 

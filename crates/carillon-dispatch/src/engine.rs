@@ -53,9 +53,16 @@ impl<P: Provider> Engine<P> {
         self.shared.ledger.clock().or(now, self.shared.clock.now())
     }
 
-    /// Lets everything else that is sent with the credential profit from a verdict.
-    pub(crate) fn learn(&self, chunk: &Chunk, opened: &Opened<P::Credential>, verdict: &Verdict, now: Instant) {
-        let change = opened.learn(plan::lesson(verdict), now, &self.meters.breakers);
+    /// Lets everything else that is sent with the credential, and to the host, profit from a verdict.
+    pub(crate) fn learn(
+        &self,
+        chunk: &Chunk,
+        opened: &Opened<P::Credential>,
+        host: &str,
+        verdict: &Verdict,
+        now: Instant,
+    ) {
+        let change = opened.learn(plan::lesson(verdict), host, now, &self.meters.breakers);
         announce(chunk, change, verdict);
     }
 }

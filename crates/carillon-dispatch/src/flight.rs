@@ -1,9 +1,11 @@
 //! One provider call.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
 use carillon_domain::reference::TEXT_LEN;
+use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -46,16 +48,24 @@ pub(crate) async fn fly<P: Provider>(
         span: span.clone(),
     };
     let send = span.around(engine.shared.provider.send(prepared, message));
-    let verdict = timeout(engine.shared.bounds.send_timeout, send).await.unwrap_or(Verdict::Unknown);
+    let sent = timeout(engine.shared.bounds.send_timeout, AssertUnwindSafe(send).catch_unwind()).await;
     drop(permit);
-    span.close(&verdict);
+    let verdict = match sent {
+        Ok(Ok(verdict)) => Some(verdict),
+        Ok(Err(_)) => None,
+        Err(_) => Some(Verdict::Unknown),
+    };
+    if let Some(verdict) = &verdict {
+        span.close(verdict);
+    }
     Landed { open, verdict, took: began.elapsed() }
 }
 
-/// A message whose verdict is there.
+/// A message that is not under way any more.
 pub(crate) struct Landed {
     pub(crate) open: Open,
-    pub(crate) verdict: Verdict,
+    /// Nothing if the provider's code panicked.
+    pub(crate) verdict: Option<Verdict>,
     pub(crate) took: Duration,
 }
 

@@ -1,42 +1,45 @@
-//! Whether a credential's messages may go: not while the provider fails, asks for patience or refuses the credential.
+//! Whether a credential's messages may go: not while their host fails, while the provider asks for patience or refuses the credential.
 //!
 //! A pure state machine per credential: one app's trouble holds only its own chunks, and a new version of a credential
-//! starts with a clean slate.
+//! starts with a clean slate. Where a credential reaches several hosts, each has a breaker of its own: a browser's push service that is
+//! down holds nobody else's.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::brake::Brake;
-use crate::pace::Bucket;
+use crate::breaker::{Breaker, Passage, Turn};
 use crate::plan::{IN_PROCESS, Lesson};
 
-/// Failures in a row after which nothing more is tried but probes.
-const OPENS_AFTER: u32 = 10;
-/// One real message per this long finds out whether the provider is back.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// A probe that was cut without a verdict no longer blocks the next one after this.
-const PROBE_LOST: Duration = Duration::from_secs(30);
-/// Messages per second right after an outage; doubled every [`RAMP_STEP`] up to [`RAMP_DONE`], then unbounded.
-const RAMP_START: f64 = 100.0;
-const RAMP_STEP: Duration = Duration::from_secs(10);
-const RAMP_DONE: f64 = 10_000.0;
-/// Least and most that chunks are held while the provider is away; in between it is half of how long it has been away.
-const OUTAGE_HOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// How long the brake holds an app.
 const BRAKE_HOLD: Duration = Duration::from_secs(600);
+/// Hosts with a breaker that is not calm; those beyond go as if they were well.
+const MOST_HOSTS: usize = 1024;
+/// The name of what is asked once for a whole chunk, such as a token endpoint. No host has it.
+pub(crate) const PREPARATION: &str = "\0preparation";
 
 /// May one message go?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// Yes.
     Go,
-    /// Yes, and nothing else of the chunk until its verdict is there.
+    /// Yes, and nothing else of the chunk to its host until its verdict is there.
     Probe,
     /// In a moment (at most a second).
-    Wait(Duration),
-    /// Not here: the rest of the chunk is deferred by this much.
-    Hold(Duration),
+    Wait(Duration, Reach),
+    /// Not here: they are deferred by this much.
+    Hold(Duration, Reach),
+}
+
+/// Whom a wait is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Messages to the same host.
+    Host,
+    /// Everything of the credential.
+    Credential,
 }
 
 /// What is new by a verdict.
@@ -44,9 +47,9 @@ pub(crate) enum Admission {
 pub(crate) enum Change {
     /// Nothing.
     None,
-    /// The breaker opened.
+    /// The host's breaker opened.
     Opened,
-    /// The provider is back.
+    /// The host is back.
     Recovered,
     /// The credential is refused.
     Refused,
@@ -63,90 +66,106 @@ pub(crate) enum Brakes {
     Still,
 }
 
+/// A host that is, or was of late, not well.
+#[derive(Debug, Default)]
+struct Host {
+    /// What it asked for.
+    closed_until: Option<Instant>,
+    breaker: Breaker,
+}
+
+impl Host {
+    fn admit(&mut self, now: Instant) -> Passage {
+        match left(self.closed_until, now) {
+            Some(wait) if wait <= IN_PROCESS => Passage::Wait(wait),
+            Some(wait) => Passage::Hold(wait),
+            None => {
+                self.closed_until = None;
+                self.breaker.admit(now)
+            }
+        }
+    }
+
+    fn holds(&self, now: Instant) -> Option<Duration> {
+        let asked = left(self.closed_until, now).filter(|wait| *wait > IN_PROCESS);
+        asked.or_else(|| self.breaker.holds(now))
+    }
+
+    fn is_calm(&self) -> bool {
+        self.closed_until.is_none() && self.breaker.is_calm()
+    }
+}
+
+/// What is left until then, if anything is.
+fn left(until: Option<Instant>, now: Instant) -> Option<Duration> {
+    until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+}
+
 /// The state of one credential. See [`Gate::admit`] and [`Gate::learn`].
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     closed_until: Option<Instant>,
-    breaker: Breaker,
+    /// Only of hosts that failed of late: usually empty.
+    hosts: HashMap<Box<str>, Host>,
     brake: Brake,
-}
-
-#[derive(Debug)]
-enum Breaker {
-    Closed { failures: u32 },
-    Open { since: Instant, probe_at: Instant },
-    Ramp { bucket: Bucket, rate: f64, raise_at: Instant },
-}
-
-impl Default for Breaker {
-    fn default() -> Self {
-        Breaker::Closed { failures: 0 }
-    }
 }
 
 impl Gate {
     /// Asked before each send.
-    pub(crate) fn admit(&mut self, now: Instant) -> Admission {
-        if let Some(until) = self.closed_until {
-            let left = until.saturating_duration_since(now);
-            if !left.is_zero() {
-                return if left <= IN_PROCESS { Admission::Wait(left) } else { Admission::Hold(left) };
-            }
-            self.closed_until = None;
+    pub(crate) fn admit(&mut self, host: &str, now: Instant) -> Admission {
+        if let Some(left) = left(self.closed_until, now) {
+            let of = Reach::Credential;
+            return if left <= IN_PROCESS { Admission::Wait(left, of) } else { Admission::Hold(left, of) };
         }
-        match &mut self.breaker {
-            Breaker::Closed { .. } => Admission::Go,
-            Breaker::Open { since, probe_at } => {
-                if now < *probe_at {
-                    return Admission::Hold(outage_hold(*since, now));
-                }
-                *probe_at = now + PROBE_LOST;
-                Admission::Probe
-            }
-            Breaker::Ramp { bucket, rate, raise_at } => {
-                while now >= *raise_at && *rate < RAMP_DONE {
-                    *rate *= 2.0;
-                    *raise_at += RAMP_STEP;
-                    bucket.set_rate(*rate, *rate / 10.0);
-                }
-                if *rate >= RAMP_DONE {
-                    self.breaker = Breaker::default();
-                    return Admission::Go;
-                }
-                match bucket.take(now) {
-                    None => Admission::Go,
-                    Some(wait) => Admission::Wait(wait.min(IN_PROCESS)),
-                }
-            }
+        self.closed_until = None;
+        if self.hosts.is_empty() {
+            return Admission::Go;
+        }
+        let Some(known) = self.hosts.get_mut(host) else { return Admission::Go };
+        let passage = known.admit(now);
+        if known.is_calm() {
+            self.hosts.remove(host);
+        }
+        match passage {
+            Passage::Go => Admission::Go,
+            Passage::Probe => Admission::Probe,
+            Passage::Wait(wait) => Admission::Wait(wait, Reach::Host),
+            Passage::Hold(wait) => Admission::Hold(wait, Reach::Host),
         }
     }
 
-    /// How long nothing can go, if that is so: for what need not even be prepared. Asking changes nothing.
-    pub(crate) fn closed(&self, now: Instant) -> Option<Duration> {
-        let left = self.closed_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        if left > IN_PROCESS {
+    /// How long nothing to these hosts can go, if that is so: for what need not even be prepared. Asking changes nothing.
+    pub(crate) fn closed<'h>(&self, mut hosts: impl Iterator<Item = &'h str>, now: Instant) -> Option<Duration> {
+        if let Some(left) = left(self.closed_until, now).filter(|left| *left > IN_PROCESS) {
             return Some(left);
         }
-        match &self.breaker {
-            Breaker::Open { since, probe_at } if now < *probe_at => Some(outage_hold(*since, now)),
-            _ => None,
+        if self.hosts.is_empty() {
+            return None;
         }
+        let holds = |host: &str| self.hosts.get(host).and_then(|known| known.holds(now));
+        if let Some(wait) = holds(PREPARATION) {
+            return Some(wait);
+        }
+        // The soonest of all, and None if one of them is open.
+        let first = holds(hosts.next()?)?;
+        hosts.try_fold(first, |least, host| holds(host).map(|wait| wait.min(least)))
     }
 
     /// Told after each verdict. Says what is new by it.
-    pub(crate) fn learn(&mut self, lesson: Lesson, now: Instant) -> Change {
+    pub(crate) fn learn(&mut self, lesson: Lesson, host: &str, now: Instant) -> Change {
         match lesson {
-            Lesson::Works => self.works(now),
-            Lesson::Fails => self.fails(now),
+            Lesson::Works => self.works(host, now),
+            Lesson::Fails => self.fails(host, None, now),
+            Lesson::Away(wait) => self.fails(host, Some(now + wait), now),
             // The provider answers; what it says is about us.
             Lesson::Pause(wait) => {
-                let change = self.works(now);
+                let change = self.works(host, now);
                 self.close_for(wait, now);
                 change
             }
             Lesson::Refused(wait) => {
                 let known = self.closed_until.is_some_and(|until| until > now);
-                let change = self.works(now);
+                let change = self.works(host, now);
                 self.close_for(wait, now);
                 if known { change } else { Change::Refused }
             }
@@ -174,132 +193,117 @@ impl Gate {
         self.closed_until = Some(self.closed_until.map_or(until, |known| known.max(until)));
     }
 
-    fn works(&mut self, now: Instant) -> Change {
-        match &mut self.breaker {
-            Breaker::Closed { failures } => *failures = 0,
-            Breaker::Open { .. } => {
-                let bucket = Bucket::new(RAMP_START, RAMP_START / 10.0, now);
-                self.breaker = Breaker::Ramp { bucket, rate: RAMP_START, raise_at: now + RAMP_STEP };
-                return Change::Recovered;
-            }
-            Breaker::Ramp { .. } => {}
+    fn works(&mut self, host: &str, now: Instant) -> Change {
+        if self.hosts.is_empty() {
+            return Change::None;
         }
-        Change::None
+        let Some(known) = self.hosts.get_mut(host) else { return Change::None };
+        let turn = known.breaker.works(now);
+        // A preparation serves a whole chunk: nothing needs to be ramped up.
+        if known.is_calm() || host == PREPARATION {
+            self.hosts.remove(host);
+        }
+        if turn == Turn::Recovered { Change::Recovered } else { Change::None }
     }
 
-    fn fails(&mut self, now: Instant) -> Change {
-        match &mut self.breaker {
-            Breaker::Closed { failures } => {
-                *failures += 1;
-                if *failures < OPENS_AFTER {
-                    return Change::None;
-                }
-            }
-            Breaker::Open { probe_at, .. } => {
-                *probe_at = now + PROBE_EVERY;
+    fn fails(&mut self, host: &str, until: Option<Instant>, now: Instant) -> Change {
+        if !self.hosts.contains_key(host) && self.hosts.len() >= MOST_HOSTS {
+            self.hosts.retain(|_, known| !known.breaker.is_closed());
+            if self.hosts.len() >= MOST_HOSTS {
                 return Change::None;
             }
-            Breaker::Ramp { .. } => {}
         }
-        self.breaker = Breaker::Open { since: now, probe_at: now + PROBE_EVERY };
-        Change::Opened
+        let known = self.hosts.entry(host.into()).or_default();
+        known.closed_until = known.closed_until.max(until);
+        let turn = known.breaker.fails(now);
+        if turn == Turn::Opened { Change::Opened } else { Change::None }
     }
-}
-
-/// The longer the provider has been away, the less often the held come back to ask.
-fn outage_hold(since: Instant, now: Instant) -> Duration {
-    (now.saturating_duration_since(since) / 2).clamp(OUTAGE_HOLD.0, OUTAGE_HOLD.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::breaker::{OPENS_AFTER, PROBE_EVERY};
     use proptest::prelude::*;
+
+    const HOST: &str = "push.example";
 
     fn opened(now: Instant) -> Gate {
         let mut gate = Gate::default();
-        assert_eq!((0..OPENS_AFTER).filter(|_| gate.learn(Lesson::Fails, now) == Change::Opened).count(), 1);
+        assert_eq!((0..OPENS_AFTER).filter(|_| gate.learn(Lesson::Fails, HOST, now) == Change::Opened).count(), 1);
         gate
     }
 
     #[test]
-    fn ten_failures_in_a_row_open_the_breaker_and_nine_with_a_success_between_do_not() {
+    fn a_host_that_is_away_holds_its_own_messages_and_no_others() {
+        let now = Instant::now();
+        let mut gate = opened(now);
+        assert!(matches!(gate.admit(HOST, now), Admission::Hold(_, Reach::Host)));
+        assert_eq!(gate.admit("other.example", now), Admission::Go);
+        assert!(gate.closed([HOST].into_iter(), now).is_some());
+        assert_eq!(gate.closed([HOST, "other.example"].into_iter(), now), None);
+        assert_eq!(gate.admit(HOST, now + PROBE_EVERY), Admission::Probe);
+        assert_eq!(gate.learn(Lesson::Works, HOST, now + PROBE_EVERY), Change::Recovered);
+        assert_eq!(gate.admit(HOST, now + PROBE_EVERY), Admission::Go);
+    }
+
+    #[test]
+    fn a_preparation_that_fails_holds_all_hosts_until_one_succeeds() {
         let now = Instant::now();
         let mut gate = Gate::default();
-        for _ in 0..3 {
-            (1..OPENS_AFTER).for_each(|_| assert_eq!(gate.learn(Lesson::Fails, now), Change::None));
-            gate.learn(Lesson::Works, now);
-        }
-        assert_eq!(gate.admit(now), Admission::Go);
-        assert!(matches!(opened(now).admit(now), Admission::Hold(_)));
-    }
-
-    #[test]
-    fn an_open_breaker_lets_one_message_a_second_through_and_holds_the_others() {
-        let now = Instant::now();
-        let mut gate = opened(now);
+        (0..OPENS_AFTER).for_each(|_| _ = gate.learn(Lesson::Fails, PREPARATION, now));
+        assert!(gate.closed([HOST].into_iter(), now).is_some());
         let then = now + PROBE_EVERY;
-        assert_eq!(gate.admit(then), Admission::Probe);
-        assert!(matches!(gate.admit(then), Admission::Hold(_)));
-        gate.learn(Lesson::Fails, then);
-        assert!(matches!(gate.admit(then), Admission::Hold(_)));
-        assert_eq!(gate.admit(then + PROBE_EVERY), Admission::Probe);
+        assert_eq!(gate.closed([HOST].into_iter(), then), None, "one may try");
+        assert_eq!(gate.learn(Lesson::Works, PREPARATION, then), Change::Recovered);
+        assert_eq!((gate.closed([HOST].into_iter(), now), gate.hosts.len()), (None, 0));
     }
 
     #[test]
-    fn a_probe_that_never_came_back_does_not_stop_the_next_one() {
+    fn hosts_that_answer_are_not_remembered_and_those_that_fail_not_without_bound() {
         let now = Instant::now();
-        let mut gate = opened(now);
-        assert_eq!(gate.admit(now + PROBE_EVERY), Admission::Probe);
-        assert_eq!(gate.admit(now + PROBE_EVERY + PROBE_LOST), Admission::Probe);
+        let mut gate = Gate::default();
+        for number in 0..3 * MOST_HOSTS {
+            let host = format!("{number}.example");
+            (0..OPENS_AFTER).for_each(|_| _ = gate.learn(Lesson::Fails, &host, now));
+            assert!(gate.hosts.len() <= MOST_HOSTS);
+        }
+        let mut gate = Gate::default();
+        gate.learn(Lesson::Fails, HOST, now);
+        gate.learn(Lesson::Works, HOST, now);
+        assert!(gate.hosts.is_empty());
     }
 
     #[test]
-    fn after_an_outage_the_rate_doubles_every_ten_seconds_until_it_is_unbounded() {
+    fn a_host_that_asks_for_patience_gets_it_and_the_others_go_on() {
         let now = Instant::now();
-        let mut gate = opened(now);
-        gate.admit(now + PROBE_EVERY);
-        gate.learn(Lesson::Works, now + PROBE_EVERY);
-        let second = |gate: &mut Gate, from: Instant| {
-            (0..1000).filter(|i| gate.admit(from + Duration::from_millis(*i)) == Admission::Go).count()
-        };
-        let start = now + PROBE_EVERY;
-        assert!((100..=120).contains(&second(&mut gate, start)));
-        assert!((200..=230).contains(&second(&mut gate, start + RAMP_STEP)));
-        assert_eq!(second(&mut gate, start + RAMP_STEP * 8), 1000);
-    }
-
-    #[test]
-    fn a_long_outage_is_asked_about_less_often_by_the_held() {
-        let now = Instant::now();
-        let hold = |after: u64| match opened(now).admit(now + Duration::from_millis(after)) {
-            Admission::Hold(wait) => wait.as_secs(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(hold(500), 1);
-        let mut gate = opened(now);
-        let later = now + Duration::from_secs(600);
-        gate.admit(later);
-        assert_eq!(gate.admit(later), Admission::Hold(OUTAGE_HOLD.1));
+        let mut gate = Gate::default();
+        gate.learn(Lesson::Away(Duration::from_secs(5)), HOST, now);
+        assert_eq!(gate.admit(HOST, now), Admission::Hold(Duration::from_secs(5), Reach::Host));
+        assert_eq!(gate.admit("other.example", now), Admission::Go);
+        assert_eq!(gate.admit(HOST, now + Duration::from_secs(5)), Admission::Go, "one failure opens no breaker");
+        (0..OPENS_AFTER).for_each(|_| _ = gate.learn(Lesson::Away(Duration::from_secs(5)), HOST, now));
+        assert_eq!(gate.admit(HOST, now + Duration::from_secs(5)), Admission::Probe);
     }
 
     #[test]
     fn a_throttle_is_waited_for_or_held_by_its_length() {
         let now = Instant::now();
         let mut gate = Gate::default();
-        gate.learn(Lesson::Pause(Duration::from_secs(3)), now);
-        assert_eq!(gate.admit(now), Admission::Hold(Duration::from_secs(3)));
-        assert_eq!(gate.admit(now + Duration::from_secs(2)), Admission::Wait(Duration::from_secs(1)));
-        assert_eq!(gate.admit(now + Duration::from_secs(3)), Admission::Go);
+        gate.learn(Lesson::Pause(Duration::from_secs(3)), HOST, now);
+        assert_eq!(gate.admit(HOST, now), Admission::Hold(Duration::from_secs(3), Reach::Credential));
+        let later = now + Duration::from_secs(2);
+        assert_eq!(gate.admit(HOST, later), Admission::Wait(Duration::from_secs(1), Reach::Credential));
+        assert_eq!(gate.admit(HOST, now + Duration::from_secs(3)), Admission::Go);
     }
 
     #[test]
     fn a_shorter_throttle_does_not_end_a_longer_one() {
         let now = Instant::now();
         let mut gate = Gate::default();
-        gate.learn(Lesson::Refused(Duration::from_secs(60)), now);
-        gate.learn(Lesson::Pause(Duration::from_secs(2)), now);
-        assert_eq!(gate.admit(now), Admission::Hold(Duration::from_secs(60)));
+        gate.learn(Lesson::Refused(Duration::from_secs(60)), HOST, now);
+        gate.learn(Lesson::Pause(Duration::from_secs(2)), HOST, now);
+        assert_eq!(gate.admit(HOST, now), Admission::Hold(Duration::from_secs(60), Reach::Credential));
     }
 
     #[test]
@@ -313,24 +317,29 @@ mod tests {
         let said: Vec<_> = (0..100).map(|_| wrong.brakes(true, now)).collect();
         let count = |what| said.iter().filter(|brakes| **brakes == what).count();
         assert_eq!([count(Brakes::No), count(Brakes::Now), count(Brakes::Still)], [50, 1, 49]);
-        assert_eq!(wrong.admit(now), Admission::Hold(BRAKE_HOLD));
+        assert_eq!(wrong.admit(HOST, now), Admission::Hold(BRAKE_HOLD, Reach::Credential));
     }
 
     proptest! {
         #[test]
         fn whatever_happens_a_message_gets_through_once_the_provider_works(
-            lessons in proptest::collection::vec((0u8..4, 0u64..5_000), 0..60)
+            lessons in proptest::collection::vec((0u8..5, 0u64..5_000, 0u8..3), 0..60)
         ) {
             let mut now = Instant::now();
             let mut gate = Gate::default();
-            for (kind, ms) in lessons {
+            let host = |number: u8| ["a", "b", PREPARATION][usize::from(number)];
+            for (kind, ms, of) in lessons {
                 now += Duration::from_millis(ms);
-                gate.admit(now);
+                gate.admit(host(of), now);
                 let wait = Duration::from_millis(ms);
-                gate.learn([Lesson::Works, Lesson::Fails, Lesson::Pause(wait), Lesson::Refused(wait)][usize::from(kind)], now);
+                let all = [Lesson::Works, Lesson::Fails, Lesson::Pause(wait), Lesson::Refused(wait), Lesson::Away(wait)];
+                gate.learn(all[usize::from(kind)], host(of), now);
             }
             now += Duration::from_secs(120);
-            prop_assert!(matches!(gate.admit(now), Admission::Go | Admission::Probe));
+            for host in ["a", "b", "c"] {
+                prop_assert!(gate.closed([host].into_iter(), now).is_none());
+                prop_assert!(matches!(gate.admit(host, now), Admission::Go | Admission::Probe));
+            }
         }
     }
 }

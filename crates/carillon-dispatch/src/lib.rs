@@ -8,10 +8,11 @@
 //! - Nothing is started without a lease, nor while 64 results of a chunk are not committed. So a dispatcher that is killed
 //!   repeats at most 64 messages per chunk in work and what was in flight.
 //! - A result is told until the ledger has it; a ledger that is away stops new sends when the lease runs out.
-//! - One app's refused credential, exhausted quota or unreachable provider defers that app's chunks and no others.
+//! - One app's refused credential, exhausted quota or unreachable host defers that app's messages (to that host) and no others.
 //! - Only [`Verdict`]s come from providers; what they mean for retries, tokens and statuses is decided in one pure place.
 
 mod brake;
+mod breaker;
 mod chunk;
 mod config;
 #[cfg(feature = "conformance")]
@@ -22,6 +23,7 @@ mod engine;
 mod flight;
 mod gate;
 mod ledger;
+mod line;
 mod metrics;
 mod opening;
 mod outbox;

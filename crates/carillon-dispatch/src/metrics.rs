@@ -112,7 +112,7 @@ fn index(verdict: &Verdict) -> usize {
         Verdict::Rejected { token: TokenFate::Keep, .. } => 1,
         Verdict::Rejected { .. } => 2,
         Verdict::Throttled { .. } => 3,
-        Verdict::Unavailable { .. } => 4,
+        Verdict::Unavailable { .. } | Verdict::Failing { .. } => 4,
         Verdict::Misconfigured { .. } => 5,
         Verdict::Unknown => 6,
     }

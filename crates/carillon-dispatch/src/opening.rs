@@ -13,9 +13,10 @@ use crate::chunk::Chunk;
 use crate::credentials::Opened;
 use crate::engine::Engine;
 use crate::flight::random;
+use crate::gate::PREPARATION;
 use crate::metrics::LetGo;
 use crate::outbox::{NotCommitted, Outbox};
-use crate::plan::{self, Situation, Step};
+use crate::plan::{self, Lesson, Situation, Step};
 use crate::provider::{Provider, Scope, Verdict};
 use crate::sending::{Open, Sending};
 
@@ -48,7 +49,7 @@ pub(crate) async fn send_chunk<P: Provider>(
         engine.meters.let_go(LetGo::Done);
         return outbox.release().await;
     }
-    let (opened, prepared) = match prepare(engine, chunk).await {
+    let (opened, prepared) = match prepare(engine, chunk, &ready).await {
         Ok(both) => both,
         Err(verdict) => {
             hold_all(engine, chunk, &verdict, ready, &mut outbox);
@@ -97,20 +98,28 @@ fn close_unsendable<P: Provider>(
 async fn prepare<P: Provider>(
     engine: &Engine<P>,
     chunk: &Chunk,
+    ready: &VecDeque<Open>,
 ) -> Result<(Arc<Opened<P::Credential>>, P::Prepared), Verdict> {
     let provider = &engine.shared.provider;
     let opened = engine.shared.credentials.of(chunk, provider).map_err(|error| {
         tracing::warn!(tenant.id = %chunk.facts.tenant, app.id = %chunk.facts.app, %error, "a credential cannot be used");
         Verdict::Misconfigured { detail: error.0 }
     })?;
-    if let Some(wait) = opened.closed(Instant::now()) {
+    let hosts = ready.iter().map(|open| {
+        let target = &chunk.targets[open.index];
+        provider.host(&target.token, target.environment)
+    });
+    if let Some(wait) = opened.closed(hosts, Instant::now()) {
         return Err(Verdict::Throttled { retry_after: Some(wait), scope: Scope::Credential });
     }
     let preparing = timeout(PREPARE, provider.prepare(&chunk.facts, &opened.credential)).await;
     match preparing.unwrap_or(Err(Verdict::Unavailable { retry_after: None })) {
-        Ok(prepared) => Ok((opened, prepared)),
+        Ok(prepared) => {
+            opened.learn(Lesson::Works, PREPARATION, Instant::now(), &engine.meters.breakers);
+            Ok((opened, prepared))
+        }
         Err(verdict) => {
-            engine.learn(chunk, &opened, &verdict, Instant::now());
+            engine.learn(chunk, &opened, PREPARATION, &verdict, Instant::now());
             Err(verdict)
         }
     }

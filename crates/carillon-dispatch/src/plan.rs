@@ -48,8 +48,10 @@ pub(crate) enum Step {
 pub(crate) enum Lesson {
     /// The provider answers.
     Works,
-    /// The provider does not answer, or is not well.
+    /// The host does not answer, or is not well.
     Fails,
+    /// The host is not well, and wants nothing for this long.
+    Away(Duration),
     /// Nothing may go for this long.
     Pause(Duration),
     /// The credential is refused: nothing goes for this long.
@@ -71,6 +73,7 @@ pub(crate) fn plan(verdict: Verdict, at: &Situation) -> Step {
         Verdict::Throttled { retry_after, .. } | Verdict::Unavailable { retry_after } => {
             later(retry_after.map_or_else(|| backoff(at), |wait| wait.min(MOST_PATIENCE)), at)
         }
+        Verdict::Failing { at_least } => later(at_least.min(MOST_PATIENCE) + backoff(at), at),
         Verdict::Unknown => later(backoff(at), at),
         Verdict::Misconfigured { .. } => later(CREDENTIAL_HOLD, at),
     }
@@ -85,9 +88,9 @@ pub(crate) fn lesson(verdict: &Verdict) -> Lesson {
             Lesson::Pause(retry_after.unwrap_or(CREDENTIAL_HOLD).min(MOST_PATIENCE))
         }
         Verdict::Unavailable { retry_after: Some(wait) } if *wait > IN_PROCESS => {
-            Lesson::Pause((*wait).min(MOST_PATIENCE))
+            Lesson::Away((*wait).min(MOST_PATIENCE))
         }
-        Verdict::Unavailable { .. } | Verdict::Unknown => Lesson::Fails,
+        Verdict::Unavailable { .. } | Verdict::Failing { .. } | Verdict::Unknown => Lesson::Fails,
         Verdict::Misconfigured { .. } => Lesson::Refused(CREDENTIAL_HOLD),
     }
 }
@@ -156,6 +159,7 @@ mod tests {
             wait().prop_map(|retry_after| Verdict::Throttled { retry_after, scope: Scope::Device }),
             wait().prop_map(|retry_after| Verdict::Throttled { retry_after, scope: Scope::Credential }),
             wait().prop_map(|retry_after| Verdict::Unavailable { retry_after }),
+            wait().prop_map(|wait| Verdict::Failing { at_least: wait.unwrap_or_default() }),
             Just(Verdict::Misconfigured { detail: "x".into() }),
             Just(Verdict::Unknown),
         ]
@@ -193,6 +197,14 @@ mod tests {
         let most =
             |attempts| deferred_by(&plan(Verdict::Unknown, &at(attempts, 1_000_000, u32::MAX))).map(|d| d.as_secs());
         assert_eq!([most(2), most(3), most(6), most(200)], [Some(2), Some(4), Some(32), Some(900)]);
+    }
+
+    #[test]
+    fn a_provider_that_wants_patience_after_a_failure_gets_it_and_more_each_time() {
+        let failing = || Verdict::Failing { at_least: Duration::from_secs(10) };
+        let wait = |attempts, random| deferred_by(&plan(failing(), &at(attempts, 600, random))).map(|d| d.as_millis());
+        assert_eq!([wait(1, 0), wait(1, u32::MAX), wait(3, u32::MAX)], [Some(10_100), Some(11_000), Some(14_000)]);
+        assert_eq!(lesson(&failing()), Lesson::Fails);
     }
 
     #[test]

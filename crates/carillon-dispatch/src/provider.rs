@@ -41,6 +41,12 @@ pub trait Provider: Send + Sync + 'static {
     /// [`Verdict::Unknown`].
     fn send(&self, prepared: &Self::Prepared, message: Message<'_>) -> impl Future<Output = Verdict> + Send;
 
+    /// The host that a message to this token goes to: what fails together, where a credential reaches more than one.
+    fn host<'a>(&self, token: &'a str, environment: Environment) -> &'a str {
+        let _ = (token, environment);
+        ""
+    }
+
     /// How fast the provider lets this credential's owner send; shared by all live dispatchers of the platform.
     fn quota(&self, credential: &Self::Credential) -> Option<Quota> {
         let _ = credential;
@@ -79,6 +85,12 @@ pub enum Verdict {
     Unavailable {
         /// When the provider wants to be asked again, from now.
         retry_after: Option<Duration>,
+    },
+    /// The provider says that it has failed and names no time; its rules ask to be left alone for at least this long, and
+    /// longer each time. Surely not taken.
+    Failing {
+        /// From now.
+        at_least: Duration,
     },
     /// The credential is refused.
     Misconfigured {

@@ -9,7 +9,6 @@ use carillon_payload::{Address, Values};
 use futures::future::poll_fn;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, PollSemaphore};
 
@@ -17,8 +16,9 @@ use crate::chunk::Chunk;
 use crate::credentials::Opened;
 use crate::engine::Engine;
 use crate::flight::{Landed, Ready, fly, random};
-use crate::gate::{Admission, Brakes, Gate};
+use crate::gate::{Admission, Brakes, Gate, Reach};
 use crate::ledger::Answer;
+use crate::line::Line;
 use crate::metrics::LetGo;
 use crate::outbox::{NotCommitted, Outbox, UNCOMMITTED};
 use crate::pace::Pace;
@@ -43,6 +43,8 @@ pub(crate) struct Open {
     pub(crate) retries: u8,
 }
 
+type HostOf<'a> = Box<dyn Fn(Open) -> &'a str + Send + Sync + 'a>;
+
 /// A chunk in work. `Ok` from [`Sending::run`] means that nothing is left in flight, [`Sending::release`] commits the rest.
 pub(crate) struct Sending<'a, P: Provider> {
     engine: &'a Engine<P>,
@@ -52,12 +54,7 @@ pub(crate) struct Sending<'a, P: Provider> {
     outbox: Outbox,
     lease_until: Instant,
     began: Instant,
-    ready: VecDeque<Open>,
-    later: Vec<(Instant, Open)>,
-    /// Nothing starts before.
-    not_until: Option<Instant>,
-    /// The message that finds out whether the provider is back.
-    probe: Option<usize>,
+    line: Line<'a, HostOf<'a>>,
     stopping: bool,
     let_go: LetGo,
 }
@@ -73,6 +70,10 @@ impl<'a, P: Provider> Sending<'a, P> {
     ) -> Self {
         let quota = engine.shared.provider.quota(&opened.credential);
         let now = Instant::now();
+        let host_of: HostOf<'a> = Box::new(move |open| {
+            let target = &chunk.targets[open.index];
+            engine.shared.provider.host(&target.token, target.environment)
+        });
         let pace = quota.map(|quota| engine.shared.paces.of(&quota, engine.shared.ledger.claimers(), now));
         Self {
             engine,
@@ -82,10 +83,7 @@ impl<'a, P: Provider> Sending<'a, P> {
             outbox,
             lease_until,
             began: now,
-            ready,
-            later: Vec::new(),
-            not_until: None,
-            probe: None,
+            line: Line::new(host_of, ready),
             stopping: false,
             let_go: LetGo::Done,
         }
@@ -104,7 +102,7 @@ impl<'a, P: Provider> Sending<'a, P> {
         loop {
             let now = Instant::now();
             self.wake(now);
-            if flights.is_empty() && self.ready.is_empty() && self.later.is_empty() {
+            if flights.is_empty() && self.line.is_empty() {
                 return Ok(());
             }
             if self.outbox.due_at().is_some_and(|due| due <= now) {
@@ -160,20 +158,17 @@ impl<'a, P: Provider> Sending<'a, P> {
     /// Whether one more message may go, apart from what the credential's gate says.
     fn may_start(&self, flying: usize, now: Instant) -> bool {
         !self.stopping
-            && !self.ready.is_empty()
-            && self.probe.is_none()
             && flying < self.engine.shared.bounds.in_flight_per_chunk
             && self.outbox.uncommitted() < UNCOMMITTED
             && now + MARGIN < self.lease_until
-            && self.not_until.is_none_or(|until| until <= now)
+            && self.line.may_start(now)
     }
 
     /// When there may be something to do although nothing has happened.
     fn wake_at(&self, now: Instant) -> Instant {
-        let due = self.later.iter().map(|(due, _)| *due);
-        let others = [self.outbox.due_at(), self.not_until.filter(|until| *until > now)];
         let end = if self.stopping { None } else { Some(self.began + LONGEST) };
-        due.chain(others.into_iter().flatten()).chain(end).min().unwrap_or(now + IN_PROCESS)
+        let all = [self.line.wake_at(now), self.outbox.due_at(), end];
+        all.into_iter().flatten().min().unwrap_or(now + IN_PROCESS)
     }
 
     /// Retries whose time has come are next; a chunk whose time is over is given back.
@@ -181,15 +176,7 @@ impl<'a, P: Provider> Sending<'a, P> {
         if now >= self.began + LONGEST && !self.stopping {
             self.stop(LetGo::Deferred, now);
         }
-        let mut i = 0;
-        while i < self.later.len() {
-            if self.later[i].0 <= now {
-                let (_, open) = self.later.swap_remove(i);
-                self.ready.push_front(open);
-            } else {
-                i += 1;
-            }
-        }
+        self.line.wake(now);
     }
 
     /// The next message, if it may go now. What may not is closed, deferred or left.
@@ -199,41 +186,45 @@ impl<'a, P: Provider> Sending<'a, P> {
         if now + MARGIN >= self.lease_until {
             return None;
         }
-        let open = *self.ready.front()?;
+        let open = self.line.front()?;
         let time = self.engine.time(now);
         let Ok(time_left) = Duration::try_from(self.chunk.facts.expires_at.duration_since(time)) else {
-            self.ready.pop_front();
+            self.line.pop();
             self.expire(open, now);
             return None;
         };
         if time_left.is_zero() {
-            self.ready.pop_front();
+            self.line.pop();
             self.expire(open, now);
             return None;
         }
-        match self.admit(now) {
+        let host = self.line.host(open);
+        if self.line.is_behind_probe(host) {
+            return None;
+        }
+        match self.admit(host, now) {
             Admission::Go => {}
-            Admission::Probe => self.probe = Some(open.index),
-            Admission::Wait(wait) => {
-                self.not_until = Some(now + wait);
+            Admission::Probe => self.line.probe(open),
+            Admission::Wait(wait, reach) => {
+                self.line.wait(host, now + wait, reach);
                 return None;
             }
-            Admission::Hold(wait) => {
-                self.hold(wait, time, now);
+            Admission::Hold(wait, reach) => {
+                self.hold(host, wait, reach, now);
                 return None;
             }
         }
-        self.ready.pop_front();
+        self.line.pop();
         Some((open, self.render(open, time_left)))
     }
 
-    fn admit(&self, now: Instant) -> Admission {
-        let admission = self.opened.admit(now);
+    fn admit(&self, host: &str, now: Instant) -> Admission {
+        let admission = self.opened.admit(host, now);
         match (admission, &self.pace) {
             (Admission::Go | Admission::Probe, Some(pace)) => match pace.take(now) {
                 None => admission,
-                Some(wait) if wait <= IN_PROCESS => Admission::Wait(wait),
-                Some(wait) => Admission::Hold(wait),
+                Some(wait) if wait <= IN_PROCESS => Admission::Wait(wait, Reach::Credential),
+                Some(wait) => Admission::Hold(wait, Reach::Credential),
             },
             _ => admission,
         }
@@ -254,12 +245,11 @@ impl<'a, P: Provider> Sending<'a, P> {
     fn land(&mut self, landed: Landed) {
         let Landed { mut open, verdict, took } = landed;
         let now = Instant::now();
+        let Some(verdict) = verdict else { return self.panicked(open) };
         open.attempts = open.attempts.saturating_add(1);
-        if self.probe == Some(open.index) {
-            self.probe = None;
-        }
         self.engine.meters.attempt(&verdict, took);
-        self.engine.learn(self.chunk, &self.opened, &verdict, now);
+        self.engine.learn(self.chunk, &self.opened, self.line.host(open), &verdict, now);
+        self.line.landed(open);
         let time = self.engine.time(now);
         if let Verdict::Sent { .. } = verdict {
             let took = Duration::try_from(time.duration_since(self.chunk.released_at)).unwrap_or_default();
@@ -278,7 +268,7 @@ impl<'a, P: Provider> Sending<'a, P> {
             Step::Again { after } if open.retries < RETRIES && !self.stopping => {
                 self.engine.meters.again(&retry);
                 open.retries += 1;
-                self.later.push((now + after, open));
+                self.line.put_off(open, now + after);
             }
             Step::Again { after } => {
                 let progress = plan::held(after, open.attempts, time, self.chunk.facts.expires_at);
@@ -291,6 +281,15 @@ impl<'a, P: Provider> Sending<'a, P> {
                 self.push(open, progress, token, now);
             }
         }
+    }
+
+    /// Nobody knows what the message does to whoever sends it, so nothing is said of it: its position stays open, and the ledger, which
+    /// counts what makes no progress, grants it alone and at last no more.
+    fn panicked(&mut self, open: Open) {
+        self.let_go = LetGo::LostClaim;
+        let chunk = self.chunk.id;
+        tracing::error!(run.id = %chunk.run.0, chunk.id = chunk.number, position = self.chunk.targets[open.index].position, "sending one message panicked; the others of its chunk go on");
+        self.line.landed(open);
     }
 
     /// Whether the token must be spared because nearly all of the app's tokens get this answer.
@@ -309,11 +308,11 @@ impl<'a, P: Provider> Sending<'a, P> {
         }
     }
 
-    /// The same deferral for everything that has not gone.
-    fn hold(&mut self, wait: Duration, time: Timestamp, now: Instant) {
+    /// The same deferral for everything that has not gone, or for all of it that is for one host.
+    fn hold(&mut self, host: &str, wait: Duration, reach: Reach, now: Instant) {
         self.let_go = LetGo::Deferred;
-        let later = std::mem::take(&mut self.later).into_iter().map(|(_, open)| open);
-        for open in std::mem::take(&mut self.ready).into_iter().chain(later) {
+        let time = self.engine.time(now);
+        for open in self.line.take(host, reach) {
             let progress = plan::held(wait, open.attempts, time, self.chunk.facts.expires_at);
             self.push(open, progress, TokenVerdict::Keep, now);
         }
@@ -322,12 +321,11 @@ impl<'a, P: Provider> Sending<'a, P> {
     /// Starts nothing more. Messages that were tried keep their count; the others are simply given back.
     fn stop(&mut self, why: LetGo, now: Instant) {
         self.stopping = true;
-        if !self.ready.is_empty() || !self.later.is_empty() {
+        if self.line.is_left() {
             self.let_go = why;
         }
         let time = self.engine.time(now);
-        let later = std::mem::take(&mut self.later).into_iter().map(|(_, open)| open);
-        for open in std::mem::take(&mut self.ready).into_iter().chain(later).filter(|open| open.retries > 0) {
+        for open in self.line.take_all().into_iter().filter(|open| open.retries > 0) {
             let progress = plan::held(IN_PROCESS, open.attempts, time, self.chunk.facts.expires_at);
             self.push(open, progress, TokenVerdict::Keep, now);
         }

@@ -80,6 +80,10 @@ impl Provider for Apns {
         Ok(Prepared { worlds, headers, run: chunk.run, link: chunk.link })
     }
 
+    fn host<'a>(&self, _: &'a str, environment: Environment) -> &'a str {
+        if environment == Environment::Sandbox { "sandbox" } else { "production" }
+    }
+
     async fn send(&self, prepared: &Prepared, message: Message<'_>) -> Verdict {
         let Some(path) = path(message.token) else {
             return Verdict::Rejected { reason: Reason::TokenInvalid, token: TokenFate::RetireUnlessMany };

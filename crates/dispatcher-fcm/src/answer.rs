@@ -15,6 +15,8 @@ use crate::tunnel::seconds;
 const FCM_ERROR: &str = "type.googleapis.com/google.firebase.fcm.v1.FcmError";
 /// "If there is no Retry-After header, wait 60 seconds" (Throttling and quotas).
 const QUOTA: Duration = Duration::from_secs(60);
+/// How long Google wants to be left alone after a failure of its own.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// When our own queue for a stream is full.
 const CROWDED: Duration = Duration::from_millis(500);
 /// Characters of a message's name that are kept.
@@ -123,7 +125,8 @@ pub(crate) fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &
         ("QUOTA_EXCEEDED", _) => quota_exceeded(&error, retry_after),
         // What Firebase shows to Apple, or to a push service, for this one device: no other message suffers from it.
         ("THIRD_PARTY_AUTH_ERROR" | "APNS_AUTH_ERROR", _) => rejected(Reason::Credential, TokenFate::Keep),
-        ("UNAVAILABLE" | "INTERNAL" | "UNSPECIFIED_ERROR", _) => plain(Verdict::Unavailable { retry_after }),
+        ("INTERNAL" | "UNSPECIFIED_ERROR", _) => plain(failing(retry_after)),
+        ("UNAVAILABLE", _) => plain(Verdict::Unavailable { retry_after }),
         _ => by_status(status, &error, retry_after),
     }
 }
@@ -138,8 +141,18 @@ fn by_status(status: StatusCode, error: &ErrorBody<'_>, retry_after: Option<Dura
         429 => quota_exceeded(error, retry_after),
         408 | 425 => plain(Verdict::Unavailable { retry_after }),
         400..=499 => rejected(Reason::ProviderRejected, TokenFate::Keep),
+        500 => plain(failing(retry_after)),
         // Whatever else answers here is not FCM.
         _ => plain(Verdict::Unavailable { retry_after }),
+    }
+}
+
+/// Google's own failure. Where it names no time, its rules ask for ten seconds before the first repetition, and for more after it
+/// ("Best practices when sending FCM messages at scale").
+fn failing(retry_after: Option<Duration>) -> Verdict {
+    match retry_after {
+        Some(_) => Verdict::Unavailable { retry_after },
+        None => Verdict::Failing { at_least: AFTER_FAILURE },
     }
 }
 

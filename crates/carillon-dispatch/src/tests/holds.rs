@@ -79,6 +79,50 @@ async fn a_provider_that_is_away_is_left_alone_but_for_probes() {
     assert!((5..=30).contains(&probes), "{probes}");
 }
 
+fn is_even(token: &str) -> bool {
+    token.trim_start_matches('t').parse::<u32>().is_ok_and(|number| number % 2 == 0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_down_holds_its_own_messages_and_none_of_the_other_hosts_in_the_same_chunk() {
+    for down in [
+        Verdict::Unavailable { retry_after: None },
+        Verdict::Unavailable { retry_after: Some(Duration::from_secs(30)) },
+        Verdict::Unknown,
+    ] {
+        let scripted = Scripted::new(move |token, _| match is_even(token) {
+            true => down.clone(),
+            false => Verdict::Sent { provider_id: None },
+        });
+        let world = World::bounded(scripted.two_hosts(), 8, 1000);
+        for number in 1..4 {
+            world.send(vec![chunk(number, 200)]).await.unwrap();
+            let outcomes = world.ledger.outcomes(number);
+            assert_eq!(outcomes.len(), 200);
+            for (position, outcome) in outcomes {
+                let expected = if position % 2 == 0 { Status::Queued } else { Status::Sent };
+                assert_eq!(outcome.status, expected as u32, "{number} {position}");
+            }
+        }
+        let to_the_dead: usize = (0..200).step_by(2).map(|number| world.calls.of(&format!("t{number}"))).sum();
+        assert!(to_the_dead < 40, "{to_the_dead}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_comes_back_is_found_by_a_probe_while_the_other_host_is_served() {
+    let began = tokio::time::Instant::now();
+    let scripted = Scripted::new(move |token, _| match is_even(token) && began.elapsed() < Duration::from_secs(20) {
+        true => Verdict::Unavailable { retry_after: None },
+        false => Verdict::Sent { provider_id: None },
+    });
+    let world = World::bounded(scripted.two_hosts().within(Duration::from_millis(20)), 8, 1000);
+    world.send(vec![chunk(1, 100)]).await.unwrap();
+    world.pass(Duration::from_secs(25)).await;
+    world.send(vec![chunk(2, 100)]).await.unwrap();
+    assert!(world.ledger.outcomes(2).values().all(|o| o.status == Status::Sent as u32));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_succeeds_lets_the_rest_of_its_chunk_follow() {
     let scripted = Scripted::new(|token, before| match (token, before) {

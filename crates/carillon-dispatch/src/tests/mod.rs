@@ -4,6 +4,7 @@ mod claims;
 mod holds;
 mod leases;
 mod ledger;
+mod panics;
 mod process;
 mod reports;
 mod verdicts;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use carillon_broker::Fault;
+use carillon_domain::device::Environment;
 use carillon_domain::platform::{Lane, Platform};
 use carillon_runtime::Clock;
 use carillon_telemetry::Secret;
@@ -38,6 +39,7 @@ pub(super) struct Scripted {
     delay: Duration,
     quota: Option<Quota>,
     unprepared: Option<Verdict>,
+    two_hosts: bool,
     pub(super) calls: Arc<Calls>,
 }
 
@@ -66,7 +68,14 @@ impl Calls {
 
 impl Scripted {
     pub(super) fn new(judge: impl Fn(&str, usize) -> Verdict + Send + Sync + 'static) -> Self {
-        Self { judge: Box::new(judge), delay: Duration::ZERO, quota: None, unprepared: None, calls: Arc::default() }
+        Self {
+            judge: Box::new(judge),
+            delay: Duration::ZERO,
+            quota: None,
+            unprepared: None,
+            two_hosts: false,
+            calls: Arc::default(),
+        }
     }
 
     pub(super) fn sends() -> Self {
@@ -80,6 +89,12 @@ impl Scripted {
 
     pub(super) fn unprepared(mut self, verdict: Verdict) -> Self {
         self.unprepared = Some(verdict);
+        self
+    }
+
+    /// Tokens with an even number belong to one host, the others to another.
+    pub(super) fn two_hosts(mut self) -> Self {
+        self.two_hosts = true;
         self
     }
 
@@ -97,7 +112,8 @@ impl Provider for Scripted {
         if plaintext == b"good" { Ok(()) } else { Err(Misconfigured("no good".into())) }
     }
 
-    async fn prepare(&self, _: &ChunkFacts, _: &Arc<()>) -> Result<(), Verdict> {
+    async fn prepare(&self, chunk: &ChunkFacts, _: &Arc<()>) -> Result<(), Verdict> {
+        assert_ne!(chunk.app, "cursed");
         self.calls.prepared.fetch_add(1, Ordering::SeqCst);
         self.unprepared.clone().map_or(Ok(()), Err)
     }
@@ -113,6 +129,11 @@ impl Provider for Scripted {
         }
         self.calls.flying.fetch_sub(1, Ordering::SeqCst);
         (self.judge)(message.token, before)
+    }
+
+    fn host<'a>(&self, token: &'a str, _: Environment) -> &'a str {
+        let even = token.ends_with(|last: char| last.to_digit(10).is_some_and(|digit| digit % 2 == 0));
+        if self.two_hosts && even { "even.example" } else { "" }
     }
 
     fn quota(&self, _: &()) -> Option<Quota> {
