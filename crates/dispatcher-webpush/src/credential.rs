@@ -100,9 +100,10 @@ mod tests {
     fn with_older(seeds: &[u8]) -> Credential {
         let mut stored = stored();
         let encode = |bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let older = seeds.iter().map(|seed| pair_of(*seed)).map(|(public, private)| {
-            json!({"public_key": encode(public), "private_key": encode(private)})
-        });
+        let older = seeds
+            .iter()
+            .map(|seed| pair_of(*seed))
+            .map(|(public, private)| json!({"public_key": encode(public), "private_key": encode(private)}));
         stored["older"] = older.collect();
         Credential::read(stored.to_string().as_bytes()).unwrap()
     }

@@ -26,6 +26,12 @@ impl Endpoint {
     }
 }
 
+/// Host and port as an endpoint's text has them: what fails together. Nothing is judged here.
+pub(crate) fn authority(text: &str) -> &str {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or(rest)
+}
+
 /// An origin as RFC 6454, section 6.1, writes it: without the port that everybody expects.
 pub(crate) fn serialized(origin: &Origin) -> String {
     let mut text = origin.to_string();
@@ -45,6 +51,14 @@ mod tests {
         let endpoint = Endpoint::read("https://Push.Example/wp/v2/a%20b?x=1", &Guard::default()).unwrap();
         assert_eq!(serialized(&endpoint.origin), "https://push.example");
         assert_eq!(endpoint.path.as_str(), "/wp/v2/a%20b?x=1");
+    }
+
+    #[test]
+    fn endpoints_of_one_push_service_share_a_breaker_and_those_of_two_do_not() {
+        let of = |text| authority(text);
+        assert_eq!(of("https://push.example/wp/a?x=1"), of("https://push.example/wp/b"));
+        assert_ne!(of("https://push.example/a"), of("https://push.example:8443/a"));
+        assert_eq!([of("https://push.example?x"), of("nonsense"), of("")], ["push.example", "nonsense", ""]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use carillon_dispatch::{CallSpan, ChunkFacts, Message, Misconfigured, Provider, TokenFate, Verdict};
 use carillon_domain::delivery_status::Reason;
+use carillon_domain::device::Environment;
 use carillon_egress::{Request, Trust, TrustError};
 use carillon_runtime::Clock;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -17,7 +18,7 @@ use crate::answer::{Answered, accepted, misconfigured, refusal, rejected, unansw
 use crate::config::WebpushConfig;
 use crate::credential::Credential;
 use crate::encryption::{Fault, Recipient, encrypt};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, authority};
 use crate::roads::Roads;
 use crate::vapid::Signer;
 
@@ -108,6 +109,10 @@ impl Provider for Webpush {
 
     fn open(&self, plaintext: &[u8]) -> Result<Credential, Misconfigured> {
         Credential::read(plaintext)
+    }
+
+    fn host<'a>(&self, token: &'a str, _: Environment) -> &'a str {
+        authority(token)
     }
 
     async fn prepare(&self, chunk: &ChunkFacts, credential: &Arc<Credential>) -> Result<Prepared, Verdict> {

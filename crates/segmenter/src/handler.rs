@@ -14,8 +14,10 @@ use carillon_payload::{Facts, Variants};
 use carillon_store::{Error, Expansion, NewChunk, Page, RunRow, fresh_lease};
 use carillon_telemetry::names::field;
 use carillon_wire::events::{AdvanceGrant, NotificationsAccepted, SealedCredential};
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -51,12 +53,33 @@ impl Handler<NotificationsAccepted> for Wake {
         carillon_telemetry::extract(&delivery.headers).continue_in(&span);
         let work = async {
             match self.lane {
-                Lane::Transactional => self.segmenter.expand_group(&event).await,
+                // The process that had it may have died of one of them.
+                Lane::Transactional if delivery.redelivered && event.notifications.len() > 1 => Ok(one_by_one(event)),
+                Lane::Transactional => self.expand(event).await,
                 Lane::Bulk => campaign::walk(&self.segmenter, &event, epoch_of(delivery)).await,
             }
         };
         work.instrument(span).await.map_err(|error| Fault::new("the audience could not be expanded", error))
     }
+}
+
+impl Wake {
+    /// A group in which one panics is taken apart: the others go on, and the one is parked when it panics alone.
+    async fn expand(&self, event: NotificationsAccepted) -> Result<Effects, Error> {
+        match AssertUnwindSafe(self.segmenter.expand_group(&event)).catch_unwind().await {
+            Ok(done) => done,
+            Err(_) if event.notifications.len() > 1 => {
+                tracing::error!(notifications = event.notifications.len(), "a group panicked; it is taken apart");
+                Ok(one_by_one(event))
+            }
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+}
+
+/// A wake-up for each.
+fn one_by_one(event: NotificationsAccepted) -> Effects {
+    event.notifications.into_iter().map(|one| wake_up(Lane::Transactional, vec![one])).collect()
 }
 
 /// A run under expansion, with what it says.
@@ -272,4 +295,18 @@ pub(crate) fn wake_campaign(notification: carillon_wire::events::AcceptedNotific
 pub(crate) fn wake_up(lane: Lane, notifications: Vec<carillon_wire::events::AcceptedNotification>) -> Outgoing {
     let message = Outgoing::to(carillon_wire::topology::runs(lane), &NotificationsAccepted { notifications });
     carillon_telemetry::inject().into_iter().fold(message, |m, (name, value)| m.with_header(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carillon_wire::events::AcceptedNotification;
+
+    #[test]
+    fn a_group_that_is_taken_apart_loses_nobody_and_keeps_every_trace() {
+        let one = |n: u8| AcceptedNotification { id: vec![n; 16], traceparent: n.to_string(), ..Default::default() };
+        let apart = one_by_one(NotificationsAccepted { notifications: (0..3).map(one).collect() });
+        let read = |body: &[u8]| <NotificationsAccepted as carillon_broker::Event>::decode(body).unwrap().notifications;
+        assert_eq!(apart.iter().map(|out| read(out.body())).collect::<Vec<_>>(), [0, 1, 2].map(|n| vec![one(n)]));
+    }
 }

@@ -17,6 +17,10 @@ use carillon_wire::events::{
 use carillon_wire::topology;
 use jiff::Timestamp;
 
+/// From this copy on a chunk travels alone: whoever had it four times did not come to its end, perhaps because of it, and the ledger
+/// sets aside what fails twice more. It must not take others along.
+const ALONE_FROM: u32 = 4;
+
 /// What rendering needs to know of a run.
 pub(crate) struct RunText<'a> {
     pub notification: &'a Notification,
@@ -172,14 +176,16 @@ pub(crate) fn messages(lane: Lane, chunks: Vec<(Platform, DispatchChunk)>, now: 
     let mut parcels: Vec<Parcel> = Vec::new();
     for (platform, chunk) in chunks {
         let (recipients, bytes) = (chunk.targets.len(), carillon_wire::chunk_len(&chunk));
+        let alone = chunk.copy >= ALONE_FROM;
         let fits = |p: &Parcel| {
             p.platform == platform
+                && !(alone || p.alone)
                 && p.recipients + recipients <= limits::PREGRANTED_RECIPIENTS
                 && p.bytes + bytes <= limits::CHUNK_BYTES
         };
         match parcels.iter_mut().rev().take(Platform::ALL.len()).find(|p| fits(p)) {
             Some(parcel) => parcel.add(chunk, recipients, bytes),
-            None => parcels.push(Parcel { platform, recipients, bytes, chunks: vec![chunk] }),
+            None => parcels.push(Parcel { platform, alone, recipients, bytes, chunks: vec![chunk] }),
         }
     }
     parcels.into_iter().map(|parcel| parcel.seal(lane, now, &here)).collect()
@@ -188,6 +194,8 @@ pub(crate) fn messages(lane: Lane, chunks: Vec<(Platform, DispatchChunk)>, now: 
 /// Chunks that travel in one message.
 struct Parcel {
     platform: Platform,
+    /// Nothing travels with it.
+    alone: bool,
     recipients: usize,
     bytes: usize,
     chunks: Vec<DispatchChunk>,

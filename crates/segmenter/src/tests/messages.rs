@@ -113,3 +113,18 @@ fn small_chunks_travel_together_and_platforms_by_themselves() {
     assert_eq!(counts, [5, 60, 64, 500]);
     assert!(out.iter().all(|m| m.body().len() <= MOST_BYTES));
 }
+
+#[test]
+fn a_chunk_that_nobody_came_to_the_end_of_travels_alone() {
+    let n = notification(0);
+    let small = |copy: u32| {
+        let chunk = made(&n, Platform::Apns, &[Some(device(1, "u:a", Platform::Apns))]);
+        (Platform::Apns, DispatchChunk { copy, ..chunk })
+    };
+    let out = messages(Lane::Transactional, [0, 4, 1, 5, 3].map(small).into(), at(0));
+    let read = |body: &[u8]| <carillon_wire::events::DispatchChunks as carillon_broker::Event>::decode(body).unwrap();
+    let mut copies: Vec<Vec<u32>> =
+        out.iter().map(|m| read(m.body()).chunks.iter().map(|c| c.copy).collect()).collect();
+    copies.sort_unstable();
+    assert_eq!(copies, [vec![0, 1, 3], vec![4], vec![5]]);
+}
