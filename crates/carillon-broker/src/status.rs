@@ -19,6 +19,15 @@ impl Status {
         self.publishing && self.consuming
     }
 
+    /// Whether all is well, and what there is to say to an operator.
+    pub fn summary(&self) -> (bool, &'static str) {
+        match (self.connected(), self.blocked) {
+            (true, false) => (true, "connected"),
+            (true, true) => (false, "takes no messages: it is short of memory or disk"),
+            (false, _) => (false, "is not connected"),
+        }
+    }
+
     /// A message published now would be taken.
     pub fn accepts(&self) -> bool {
         self.publishing && !self.blocked

@@ -66,24 +66,7 @@ pub async fn start<P: Provider>(
         let prefetch = u16::try_from(concurrency * 2).unwrap_or(u16::MAX);
         broker.consume(queue, prefetch, concurrency, Dispatcher::new(engine));
     }
-    show_broker(&broker, &scope);
+    scope.show("broker", broker.status(), carillon_broker::Status::summary);
     scope.spawn("broker", async move { broker.drained().await });
     Ok(())
-}
-
-/// Shows on `/readyz` whether the broker is there. Nobody is turned away by it.
-fn show_broker(broker: &Broker, scope: &Scope) {
-    let shown = scope.dependency("broker");
-    let mut status = broker.status();
-    let stopping = scope.stopping();
-    scope.spawn_helper("broker status", async move {
-        loop {
-            let consuming = status.borrow_and_update().consuming;
-            shown.set(consuming, if consuming { "consuming" } else { "not connected" });
-            tokio::select! {
-                changed = status.changed() => if changed.is_err() { return },
-                () = stopping.cancelled() => return,
-            }
-        }
-    });
 }

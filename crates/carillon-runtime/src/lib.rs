@@ -45,6 +45,7 @@ mod admin;
 mod arguments;
 mod clock;
 pub mod config;
+mod dependency;
 mod error;
 mod failpoints;
 mod healthy;

@@ -24,23 +24,7 @@ pub(crate) fn connect(
 /// Shows the connections in `/readyz`, and closes them when the process stops: not before `told`, since a wake-up that is not
 /// published costs its recipients the time until the scan finds them.
 pub(crate) fn keep(broker: Broker, told: CancellationToken, stop: CancellationToken, scope: &Scope) {
-    let (shown, mut status) = (scope.dependency("broker"), broker.status());
-    let stopping = scope.stopping();
-    scope.spawn_helper("broker status", async move {
-        loop {
-            let now = *status.borrow_and_update();
-            let words = match (now.connected(), now.blocked) {
-                (true, false) => "connected",
-                (true, true) => "takes no messages: it is short of memory or disk",
-                (false, _) => "is not connected",
-            };
-            shown.set(now.connected() && !now.blocked, words);
-            match stopping.run_until_cancelled(status.changed()).await {
-                Some(Ok(())) => {}
-                _ => return,
-            }
-        }
-    });
+    scope.show("broker", broker.status(), carillon_broker::Status::summary);
     let stopping = scope.stopping();
     scope.spawn_helper("last words", async move {
         stopping.cancelled().await;

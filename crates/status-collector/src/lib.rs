@@ -49,7 +49,12 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
             .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled_owned())
             .await
     });
-    scope.spawn("status pump", pump::run(store, broker.clone(), scope.stopping()));
+    scope.spawn("status pump", pump::run(store.clone(), broker.clone(), scope.stopping()));
+    scope.show("broker", broker.status(), carillon_broker::Status::summary);
+    scope.ask("database", move || {
+        let store = store.clone();
+        async move { store.ping().await }
+    });
     scope.spawn("broker", async move { broker.drained().await });
     Ok(())
 }
