@@ -1,4 +1,5 @@
-//! Which log lines pass: what the operator asked for, below caps that only the code can change.
+//! Which log lines pass: what the operator asked for, below caps that only the code can change. And which spans and events
+//! are traced.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -29,6 +30,9 @@ const CAPS: &[(&str, LevelFilter)] = &[
     ("web_push", LevelFilter::INFO),
     ("yup_oauth2", LevelFilter::INFO),
 ];
+
+/// What traces may hold, below the same caps. How many are recorded is the sampler's business.
+pub(crate) const TRACED: LevelFilter = LevelFilter::INFO;
 
 /// What the operator asked for.
 pub(crate) fn from_directives(directives: &str) -> Result<EnvFilter, Error> {

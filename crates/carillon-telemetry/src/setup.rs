@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
-use tracing_subscriber::fmt;
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing::Subscriber;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::Layered;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::lines::{JsonLines, SafeFields};
 use crate::traces::{Endpoint, Traces};
@@ -44,18 +49,25 @@ pub fn init(service: &'static str, config: &Config) -> Result<Guard, Error> {
         }
         LogFormat::Text => fmt::layer().fmt_fields(SafeFields::Text).with_ansi(false).boxed(),
     };
-    let installed = tracing_subscriber::registry()
-        .with(filter)
-        .with(filter::caps())
-        .with(lines)
-        .with(tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer)))
-        .try_init();
-    if installed.is_ok() {
+    if subscriber(filter, lines, tracer).try_init().is_ok() {
         log_panics();
     }
     metrics::gauge(&names::BUILD_INFO, &[("service", service), ("version", env!("CARGO_PKG_VERSION"))]).set(1);
     Ok(Guard { traces })
 }
+
+/// What the operator asked for is about log lines alone: a quiet log is no reason to lose traces.
+pub(crate) fn subscriber(
+    filter: EnvFilter,
+    lines: Box<dyn Layer<Capped> + Send + Sync>,
+    tracer: Option<SdkTracer>,
+) -> impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync {
+    let spans = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer).with_filter(filter::TRACED));
+    tracing_subscriber::registry().with(filter::caps()).with(lines.with_filter(filter)).with(spans)
+}
+
+/// What stands under the log lines.
+type Capped = Layered<Targets, Registry>;
 
 /// A panic becomes a log line like any other, so that it is scrubbed and found where the other lines are.
 fn log_panics() {

@@ -82,6 +82,41 @@ async fn a_trace_goes_on_behind_the_broker_and_a_chunk_is_linked_to_it_and_no_se
 }
 
 #[tokio::test]
+async fn a_quiet_log_does_not_switch_traces_off() {
+    let collector = Collector::default();
+    let traces = Traces::export("x", &collector.start().await, 1.0).unwrap();
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).boxed();
+    let filter = crate::filter::from_directives("warn").unwrap();
+    let subscriber = crate::setup::subscriber(filter, layer, Some(traces.provider().tracer("carillon")));
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("quiet").in_scope(|| tracing::info!("said to nobody"));
+        tracing::debug_span!("too fine").in_scope(|| tracing::warn!("said aloud"));
+    });
+    tokio::task::spawn_blocking(move || traces.shut_down(Duration::from_secs(5))).await.unwrap();
+    assert_eq!(collector.span("quiet").events.len(), 1);
+    assert!(!collector.0.lock().unwrap().iter().any(|(_, span)| span.name == "too fine"));
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(lines.contains("said aloud") && !lines.contains("said to nobody"), "{lines}");
+}
+
+/// Log lines, kept.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
 async fn a_collector_that_is_away_does_not_hold_up_the_end() {
     let traces = Traces::export("x", &Endpoint::Given("http://127.0.0.1:9".to_owned()), 1.0).unwrap();
     let layer = tracing_opentelemetry::layer().with_tracer(traces.provider().tracer("carillon"));
