@@ -44,5 +44,5 @@ image: ## every image, built without a registry and run read-only
 chart: ## lint, render and judge the Helm chart, compose file and Dockerfile
 	@exec tests/chart/check.sh
 
-ci: ## make test, then make demo
+ci: ## make test, then the demo, the chart checks and the short forms of faults and bench
 	@exec .ci/run
