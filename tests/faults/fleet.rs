@@ -103,6 +103,14 @@ impl Replica {
         self.process().as_ref().and_then(Kept::end)
     }
 
+    /// Whether its log holds these words.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub(crate) fn said(&self, words: &str) -> Result<bool> {
+        Ok(String::from_utf8_lossy(&std::fs::read(&self.log)?).contains(words))
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn rss(&self) -> u64 {
         let Some(pid) = self.process().as_ref().map(Kept::pid) else { return 0 };

@@ -46,6 +46,8 @@ pub(crate) struct Platform {
     pub(crate) replicas: Vec<Replica>,
     /// The public API of each replica.
     pub(crate) http: Vec<Http>,
+    /// And its gRPC, as `host:port`.
+    pub(crate) grpc: Vec<String>,
     pub(crate) operator_key: String,
     /// The broker and the database, without a proxy between.
     pub(crate) amqp_url: String,
@@ -119,6 +121,7 @@ impl Platform {
         Ok(Self {
             sim_control: crate::sim::Sim::new(serde_json::from_value(serde_json::to_value(sim.urls())?)?),
             http: http.iter().map(|address| Http::new(&format!("http://{address}"))).collect(),
+            grpc,
             operator_key: common.operator_key,
             stack,
             sim,

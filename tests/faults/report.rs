@@ -58,6 +58,14 @@ impl Row {
         self.figures.insert(name.to_owned(), value);
     }
 
+    /// A figure that is too long for a line.
+    pub(crate) fn quiet(&mut self, name: &str, value: Value) {
+        match (self.figures.get_mut(name), value) {
+            (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
+            (_, value) => drop(self.figures.insert(name.to_owned(), value)),
+        }
+    }
+
     /// What was done, and what was under way when it was.
     pub(crate) fn fault(&mut self, what: &str, sight: &crate::observe::Sight) {
         let mut entry = sight.json();

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod arrows;
+mod doors;
 mod skeleton;
 mod trace;

@@ -125,6 +125,7 @@ async fn send(
         if !id.is_empty() {
             request.headers_mut().insert("apns-id", HeaderValue::from_maybe_shared(id.clone())?);
         }
+        #[allow(clippy::disallowed_methods, reason = "the floor is what h2 does by itself")]
         let (response, mut stream) = sender.clone().send_request(request, false)?;
         stream.send_data(body.clone(), true)?;
         flying.push(async move {

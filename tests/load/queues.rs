@@ -76,6 +76,7 @@ impl Bare {
     }
 
     /// Publishes all, persistent and mandatory, and awaits every confirm.
+    #[allow(clippy::disallowed_methods, reason = "it feeds a queue that a service reads, and is none")]
     pub(crate) async fn publish(&self, exchange: &str, key: &str, bodies: &[Bytes]) -> Result<()> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let mut unconfirmed = std::collections::VecDeque::with_capacity(WINDOW);

@@ -105,7 +105,6 @@ impl HttpClient {
         asked.unwrap_or(Err(RequestError::Unknown(Unknown::Timeout)))
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the one call of this client, inside the point")]
     async fn ask(&self, request: http::Request<Bytes>) -> Result<Response, RequestError> {
         let response = self.client.request(request.map(Full::new)).await.map_err(|e| classify(&e))?;
         let (parts, body) = response.into_parts();

@@ -4,7 +4,6 @@ macro_rules! points {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
         /// A function that commits, publishes, acknowledges, calls a provider or answers a request, and for whom.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[non_exhaustive]
         pub enum Point {
             $($(#[doc = $doc])+ $variant,)+
         }

@@ -3,6 +3,7 @@
 mod chaos;
 mod churn;
 mod control;
+mod crash;
 mod idempotency;
 mod load;
 mod outage;
@@ -25,6 +26,7 @@ pub(crate) async fn run(platform: &Platform, options: &Options, report: &mut Rep
         let row = match id.as_str() {
             "F1" => chaos::run(platform, options).await,
             "F2" => chaos::duplicates(platform, options).await,
+            "F3" => crash::run(platform, options).await,
             "F4" => outage::broker(platform, options).await,
             "F5" => outage::database(platform, options).await,
             "F8" => race::run(platform, options).await,

@@ -106,6 +106,7 @@ impl Place {
     }
 
     /// Publishes bytes as a stranger would.
+    #[allow(clippy::disallowed_methods, reason = "a stranger has no failpoints")]
     pub(crate) async fn publish_bytes(&self, queue: &str, body: &[u8], properties: lapin::BasicProperties) {
         let channel = self.channel().await;
         channel.confirm_select(Default::default()).await.unwrap();

@@ -41,6 +41,7 @@ impl Publisher {
         Self { channel, answers, reply_to, _connection: connection }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a service outside has no failpoints")]
     async fn publish(&self, properties: BasicProperties, body: &[u8]) {
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let confirm = self

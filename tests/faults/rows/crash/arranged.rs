@@ -1,0 +1,104 @@
+//! Points that are passed only when something is arranged for them.
+
+use super::cases::Case;
+use super::load::{Load, of};
+use super::victim::{Done, arm, leave, watch};
+use crate::platform::Way;
+use crate::proxy::Cut;
+use anyhow::{Context as _, Result, bail};
+use carillon_failpoint::Point;
+use provider_sim::{Conditions, Provider};
+use rustix::process::Signal;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// More than one dispatcher takes in advance.
+const MESSAGES: usize = 40;
+
+/// One case; the replica runs unarmed afterwards.
+///
+/// # Errors
+/// If a process cannot be started, or the point is one for which nothing is arranged.
+pub(super) async fn run(load: &Load<'_>, case: Case, number: usize) -> Result<Done> {
+    let done = match case.arming.point {
+        Point::Nack => given_back(load, case, number).await,
+        Point::ExpiredCommit => expired(load, case, number).await,
+        other => bail!("nothing is arranged for {}", other.name()),
+    };
+    let victim = load.platform.of(case.service).next().context("a first replica")?;
+    let mut done = done?;
+    if victim.end().is_none() {
+        done.broken = done.broken.take().or(leave(victim).await?);
+    }
+    victim.respawn(&[])?;
+    victim.ready().await?;
+    println!("           {} in {}: {} hits, {:.1} s", case.arming, victim.name(), done.hits, done.seconds);
+    Ok(done)
+}
+
+/// A dispatcher that stops with messages that it has not begun gives them back.
+async fn given_back(load: &Load<'_>, case: Case, number: usize) -> Result<Done> {
+    let (began, platform, tenant) = (Instant::now(), load.platform, &load.crowd.tenant);
+    let victim = platform.of(case.service).next().context("a first replica")?;
+    let broken = leave(victim).await?;
+    arm(victim, case)?;
+    victim.ready().await?;
+    platform.sim.set_conditions(Provider::Apns, Conditions { paused: true, ..Conditions::default() })?;
+    let phones = of(tenant, Provider::Apns);
+    for n in 0..MESSAGES {
+        let device = phones[n % phones.len()].id.clone();
+        let body = json!({"app": tenant.app, "to": {"devices": [device]}, "content": {"title": "One of many"}});
+        let key = format!("{}-many-{number}-{n}", tenant.app);
+        load.crowd.caller.send(&body, &key, Arc::new(vec![device])).await?;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    victim.signal(Signal::TERM);
+    let watched = watch_leaving(victim, case, began, broken).await;
+    platform.sim.set_conditions(Provider::Apns, Conditions::default())?;
+    watched
+}
+
+/// A process that was told to end may be gone before its counter is read; what it wrote last says the same.
+async fn watch_leaving(
+    victim: &crate::fleet::Replica,
+    case: Case,
+    began: Instant,
+    broken: Option<String>,
+) -> Result<Done> {
+    let mut done = watch(victim, case, began, broken).await?;
+    if done.hits == 0 && victim.said(&format!("hit={}", case.arming))? {
+        (done.hits, done.broken) = (1, None);
+    }
+    Ok(done)
+}
+
+/// What expired while nobody could come for it is closed by the housekeeping, which begins as the process does. The way to the broker is shut
+/// meanwhile, or the scan would hand it out first.
+async fn expired(load: &Load<'_>, case: Case, number: usize) -> Result<Done> {
+    let (began, platform) = (Instant::now(), load.platform);
+    let victim = platform.of(case.service).next().context("a first replica")?;
+    let broken = leave(victim).await?;
+    let id = load.held(number, "expired").await?;
+    let ways = || platform.of(case.service).flat_map(|replica| platform.ways(replica, Way::Broker));
+    for way in ways() {
+        way.stall(true);
+        way.cut(Cut::Reset);
+    }
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let sql = "UPDATE chunks SET due_at = now() - interval '1 second', expires_at = now() - interval '5 minutes', lease_until = NULL
+               WHERE due_at IS NOT NULL AND run_id = (SELECT run_id FROM notifications WHERE notification_id = $1::text::uuid)
+               RETURNING chunk";
+    let changed = platform.rows(sql, &[&id]).await?.len();
+    arm(victim, case)?;
+    let done = watch(victim, case, began, broken).await;
+    for way in ways() {
+        way.stall(false);
+        way.cut(Cut::Reset);
+    }
+    let mut done = done?;
+    if changed == 0 {
+        done.broken = Some("nothing was open that could expire".to_owned());
+    }
+    Ok(done)
+}

@@ -1,0 +1,129 @@
+//! One service's cases, one after the other, always in its first replica; the second one stays as it is.
+
+use super::cases::{Case, is_asked};
+use crate::fleet::Replica;
+use crate::observe::streams;
+use crate::platform::Platform;
+use anyhow::{Context as _, Result};
+use carillon_failpoint::Action;
+use carillon_tests::End;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Until the armed process passes the point.
+const HIT: Duration = Duration::from_secs(30);
+/// From SIGTERM to the exit: what hangs must have been given up by then.
+const EXIT: Duration = Duration::from_secs(20);
+/// Results of one chunk that a dispatcher may not have reported, and requests beside what its gauges say.
+const UNREPORTED: u64 = 64;
+
+/// What became of a case.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) case: Case,
+    pub(crate) hits: u64,
+    pub(crate) seconds: f64,
+    /// How many second pushes it excuses: what the process had in work, if it is a dispatcher.
+    pub(crate) excused: u64,
+    pub(crate) broken: Option<String>,
+}
+
+impl Done {
+    /// For the report.
+    pub(crate) fn json(&self) -> Value {
+        json!({"arm": self.case.arming.to_string(), "service": self.case.service, "hits": self.hits,
+               "seconds": (self.seconds * 10.0).round() / 10.0})
+    }
+}
+
+/// Runs them; the replica runs unarmed afterwards.
+///
+/// # Errors
+/// If a process cannot be started.
+pub(crate) async fn run(platform: &Platform, service: &'static str, cases: Vec<Case>) -> Result<Vec<Done>> {
+    let victim = platform.of(service).next().context("a first replica")?;
+    let mut all = Vec::with_capacity(cases.len());
+    for case in cases {
+        let done = once(platform, victim, case).await?;
+        println!("           {} in {}: {} hits, {:.1} s", case.arming, victim.name(), done.hits, done.seconds);
+        all.push(done);
+    }
+    if let Some(last) = all.last_mut() {
+        last.broken = last.broken.take().or(leave(victim).await?);
+    }
+    victim.respawn(&[])?;
+    victim.ready().await?;
+    Ok(all)
+}
+
+async fn once(platform: &Platform, victim: &Replica, case: Case) -> Result<Done> {
+    let began = Instant::now();
+    let broken = leave(victim).await?;
+    arm(victim, case)?;
+    if is_asked(case.arming.point) {
+        victim.ready().await?;
+        let other = platform.of(case.service).nth(1).context("a second replica")?;
+        other.signal(Signal::TERM);
+        other.ended(EXIT).await?;
+        other.respawn(&[])?;
+        other.ready().await?;
+    }
+    watch(victim, case, began, broken).await
+}
+
+/// A new process that has the point armed.
+///
+/// # Errors
+/// If its log cannot be written.
+pub(crate) fn arm(victim: &Replica, case: Case) -> Result<()> {
+    victim.respawn(&[("FAILPOINTS__ARM", &case.arming.to_string())])
+}
+
+/// Until it is hit, with an eye on what is in work.
+///
+/// # Errors
+/// Never by itself.
+pub(crate) async fn watch(victim: &Replica, case: Case, began: Instant, broken: Option<String>) -> Result<Done> {
+    let (mut open, mut chunks, mut hits) = (0, 0, 0);
+    let waited = Instant::now();
+    let mut broken = broken;
+    while waited.elapsed() < HIT && hits == 0 && broken.is_none() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        match (case.arming.action, victim.end()) {
+            (Action::Kill, Some(End::Signal(9))) => hits = 1,
+            (_, Some(end)) => broken = Some(format!("{} armed with {} ended with {end:?}", victim.name(), case.arming)),
+            (Action::Kill, None) => {}
+            (_, None) => hits = victim.metric(&case.metric()).await.map_or(0, |count| count as u64),
+        }
+        if victim.service.starts_with("dispatcher-") && victim.end().is_none() {
+            open = open.max(streams(victim).await.unwrap_or(0));
+            let gauge = victim.metric("carillon_inflight{stage=\"chunk\"}").await;
+            chunks = chunks.max(gauge.map_or(0, |count| count as u64));
+        }
+    }
+    if hits == 0 && broken.is_none() {
+        broken = Some(format!("{} was not hit in {}", case.arming, victim.name()));
+    }
+    let excused =
+        if victim.service.starts_with("dispatcher-") { UNREPORTED * (chunks + 1) + open.max(UNREPORTED) } else { 0 };
+    Ok(Done { case, hits, seconds: began.elapsed().as_secs_f64(), excused, broken })
+}
+
+/// Ends what runs in the replica's place, if something does. A process that hung somewhere has to come free by its own deadlines.
+///
+/// # Errors
+/// If it does not end.
+pub(crate) async fn leave(victim: &Replica) -> Result<Option<String>> {
+    match victim.end() {
+        Some(End::Signal(9)) => Ok(None),
+        Some(end) => Ok(Some(format!("{} ended by itself with {end:?}", victim.name()))),
+        None => {
+            victim.signal(Signal::TERM);
+            let (end, took) = victim.ended(EXIT + Duration::from_secs(10)).await?;
+            let clean = end == End::Code(0) && took <= EXIT;
+            Ok((!clean)
+                .then(|| format!("{} ended with {end:?} {:.1} s after SIGTERM", victim.name(), took.as_secs_f64())))
+        }
+    }
+}
