@@ -46,6 +46,9 @@ pub const TAG_BYTES: usize = 128;
 pub const ATTRIBUTES: usize = 64;
 /// Bytes of a device's name, locale, time zone or version.
 pub const DEVICE_TEXT_BYTES: usize = 128;
+/// Devices of one person in one app, dead ones not counted. An audience is read and planned by whole persons, so this bounds what one transaction
+/// holds however a tenant names its users; it fits the counter of a cascade's open devices (16 bits).
+pub const PERSON_DEVICES: usize = 10_000;
 /// Recipients of a chunk.
 pub const CHUNK_RECIPIENTS: usize = 500;
 /// Bytes of a chunk's targets and variants together.

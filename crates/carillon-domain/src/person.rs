@@ -41,6 +41,11 @@ impl Person {
         self.0.strip_prefix("u:")
     }
 
+    /// The device, if nothing else names the person.
+    pub fn device_id(&self) -> Option<&str> {
+        self.0.strip_prefix("d:")
+    }
+
     /// The phone number, if that is all that names the person.
     pub fn phone_number(&self) -> Option<&str> {
         self.0.strip_prefix("p:")
@@ -61,6 +66,8 @@ mod tests {
     fn the_user_comes_before_the_phone_before_the_device() {
         assert_eq!(Person::of_device(Some("u"), Some("+481"), "d").key(), "u:u");
         assert_eq!(Person::of_device(None, Some("+481"), "d").key(), "p:+481");
-        assert_eq!(Person::of_device(None, None, "d").key(), "d:d");
+        let device = Person::of_device(None, None, "d");
+        assert_eq!((device.key(), device.device_id()), ("d:d", Some("d")));
+        assert_eq!(Person::user("d:d").device_id(), None);
     }
 }

@@ -148,8 +148,9 @@ const LIST: &str = "
 
 const USAGE: &str = "
     SELECT (SELECT count(*) FROM apps WHERE tenant_key = $1),
-           (SELECT count(*) FROM apps a JOIN devices d ON d.app_key = a.app_key AND d.state <> 5
-            WHERE a.tenant_key = $1 AND d.tenant_key = $1 AND d.state = 1),
+           (SELECT count(*) FROM apps a JOIN tenants t ON t.tenant_key = a.tenant_key AND t.push_enabled
+            JOIN devices d ON d.app_key = a.app_key AND d.state <> 5
+            WHERE a.tenant_key = $1 AND a.push_enabled AND d.tenant_key = $1 AND d.state = 1),
            (SELECT count(*) FROM api_keys WHERE tenant_key = $1 AND revoked_at IS NULL
                                             AND (expires_at IS NULL OR expires_at > now()))";
 

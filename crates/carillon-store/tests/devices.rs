@@ -9,6 +9,7 @@ mod model;
 
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::{DeviceChange, DeviceState, Environment, Permission};
+use carillon_domain::limits;
 use carillon_domain::phone::Phone;
 use carillon_domain::platform::{Os, Platform};
 use carillon_domain::push_token::PushToken;
@@ -325,5 +326,103 @@ async fn a_subscription_keeps_its_keys_and_an_installation_id_is_not_a_token() {
     assert_eq!(get(&db, "f1").await.unwrap().token, Some(PushToken::Fcm(text.clone())));
     assert_eq!(get(&db, "f2").await.unwrap().token, Some(PushToken::FcmInstallation(text)));
     assert_eq!(get(&db, "f1").await.unwrap().state, DeviceState::Active);
+    db.drop_it().await;
+}
+
+#[tokio::test]
+async fn the_switch_makes_devices_inactive_without_touching_their_rows_and_gives_back_what_it_took() {
+    let db = Database::new().await;
+    for (n, name) in (0..4).zip(["on", "off", "dead", "heir"]) {
+        put(&db, name, &token(n)).await;
+    }
+    put(&db, "off", &DeviceChange { active: Some(false), ..Default::default() }).await;
+    put(&db, "heir", &token(2)).await;
+    let rows = async || db.sql.query("SELECT xmin::text, state, reason FROM devices ORDER BY device_key", &[]).await;
+    let stands = async || {
+        let mut all = Vec::new();
+        for name in ["on", "off", "dead"] {
+            let device = db.store.get_device(db.tenant, db.app, name).await.unwrap().unwrap();
+            all.push((device.state, device.reason));
+        }
+        all
+    };
+    let listed = async |state| {
+        let filter = DeviceFilter { state, ..Default::default() };
+        let page = PageRequest { limit: 10, after: None };
+        let found = db.store.list_devices(db.tenant, db.app, &filter, &page).await.unwrap().items;
+        found.into_iter().map(|d| (d.device, d.state)).collect::<Vec<_>>()
+    };
+    let shown = |names: &[&str], state| names.iter().map(|n| ((*n).to_owned(), state)).collect::<Vec<_>>();
+    use DeviceState::{Active, Inactive, Invalid};
+    let before = (stands().await, format!("{:?}", rows().await.unwrap()));
+    assert_eq!(before.0, [(Active, None), (Inactive, Some(Reason::Inactive)), (Invalid, Some(Reason::TokenMoved))]);
+    assert_eq!(listed(Some(Inactive)).await, shown(&["off"], Inactive));
+    for switch in ["UPDATE tenants SET push_enabled = $1::bool", "UPDATE apps SET push_enabled = $1::bool"] {
+        db.sql.execute(switch, &[&false]).await.unwrap();
+        assert_eq!(
+            stands().await,
+            [
+                (Inactive, Some(Reason::PushDisabled)),
+                (Inactive, Some(Reason::Inactive)),
+                (Invalid, Some(Reason::TokenMoved))
+            ]
+        );
+        assert_eq!(listed(None).await, shown(&["heir", "off", "on"], Inactive));
+        assert_eq!(listed(Some(Inactive)).await, shown(&["heir", "off", "on"], Inactive));
+        assert_eq!(listed(Some(Active)).await, []);
+        assert_eq!(listed(Some(Invalid)).await, shown(&["dead"], Invalid));
+        assert_eq!(db.store.tenant_usage(db.tenant).await.unwrap().devices, 0);
+        db.sql.execute(switch, &[&true]).await.unwrap();
+    }
+    assert_eq!((stands().await, format!("{:?}", rows().await.unwrap())), before);
+    assert_eq!(listed(Some(Active)).await, shown(&["heir", "on"], Active));
+    assert_eq!(db.store.tenant_usage(db.tenant).await.unwrap().devices, 2);
+    db.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_person_has_ten_thousand_devices_at_most_and_may_go_on_changing_them() {
+    let db = Database::new().await;
+    let fill = "INSERT INTO devices (tenant_key, app_key, device, person, platform, os, token, token_hash, user_id)
+                SELECT $1, $2, 'x' || i, 'u:guest', 1, 1, i::text, sha256(i::text::bytea), 'guest' FROM generate_series(2, $3) i";
+    db.sql.execute(fill, &[&db.tenant.0, &db.app.0, &(limits::PERSON_DEVICES as i32)]).await.unwrap();
+    let of = |n: u32, user: &str| DeviceChange { user_id: Some(Some(user.to_owned())), ..token(n) };
+    put(&db, "last", &of(1, "guest")).await;
+    let register = async |device: &str, change: &DeviceChange| {
+        db.store.put_device(db.tenant, db.app, device, change, Registrar::Server).await.unwrap()
+    };
+    let refused = |registered: &Registered| match registered {
+        Registered::Refused(faults) => faults.as_slice()[0].pointer.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&register("more", &of(2, "guest")).await), "/user_id");
+    put(&db, "other", &of(3, "somebody")).await;
+    assert_eq!(refused(&register("other", &of(3, "guest")).await), "/user_id", "nor by changing hands");
+    put(&db, "last", &of(4, "guest")).await;
+    db.sql.execute("UPDATE devices SET state = 3 WHERE device = 'x2'", &[]).await.unwrap();
+    put(&db, "more", &of(2, "guest")).await;
+    assert_eq!(refused(&register("x2", &of(5, "guest")).await), "/user_id", "nor by coming back");
+    db.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_filter_that_few_devices_fit_takes_pages_that_look_at_so_many_each() {
+    let db = Database::new().await;
+    put(&db, "rare", &DeviceChange { tags: Some(vec!["rare".into()]), ..token(1) }).await;
+    let fill = "INSERT INTO devices (tenant_key, app_key, device, person, platform, os, token, token_hash)
+                SELECT $1, $2, 'x' || i, 'd:x' || i, 1, 1, i::text, sha256(i::text::bytea) FROM generate_series(1, 25000) i";
+    db.sql.execute(fill, &[&db.tenant.0, &db.app.0]).await.unwrap();
+    let filter = DeviceFilter { tags: vec!["rare".into()], ..Default::default() };
+    let (mut after, mut found, mut pages) = (None, Vec::new(), 0);
+    loop {
+        let (next, names) = page(&db, &filter, after, 50).await;
+        found.extend(names);
+        pages += 1;
+        if next.is_none() {
+            break;
+        }
+        after = next;
+    }
+    assert_eq!((found, pages), (vec!["rare".to_owned()], 3));
     db.drop_it().await;
 }

@@ -1,18 +1,19 @@
 //! Registering and changing a device.
 
 use super::merge::{Merged, merge};
-use super::row::{COLUMNS, Device, read};
+use super::row::{COLUMNS, Device, SWITCH, read, read_shown};
 use crate::commit::commit;
 use crate::{Error, Result, Store};
 use carillon_domain::delivery_status::Reason;
-use carillon_domain::device::DeviceChange;
+use carillon_domain::device::{DeviceChange, DeviceState};
 use carillon_domain::fault::Faults;
 use carillon_domain::ids::{AppKey, TenantKey};
+use carillon_domain::limits;
 use carillon_domain::person::Person;
 use carillon_domain::phone::Phone;
 use carillon_domain::push_token::PushToken;
 use carillon_failpoint::Point;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Transaction};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
@@ -128,10 +129,16 @@ impl Store {
             // The device may exist, and then the change may fit.
             Err(_) => return Ok(None),
         };
-        let sql = format!("{INSERT} ON CONFLICT DO NOTHING RETURNING {COLUMNS}");
+        if is_full(&self.connection().await?, call.app, &merged.person).await? {
+            return Ok(None);
+        }
+        let sql = format!("{INSERT} ON CONFLICT DO NOTHING RETURNING {COLUMNS}, {SWITCH}");
         let values = Values::of(call, &merged, None);
         let inserted = self.write_maybe_row(Point::DevicesCommit, &sql, &values.insert()).await?;
-        inserted.as_ref().map(|row| Ok(Registered::Done { created: true, device: Box::new(read(row)?) })).transpose()
+        inserted
+            .as_ref()
+            .map(|row| Ok(Registered::Done { created: true, device: Box::new(read_shown(row)?) }))
+            .transpose()
     }
 
     async fn put_locked(&self, call: &Call<'_>, queue: bool) -> std::result::Result<Registered, Attempt> {
@@ -155,6 +162,11 @@ impl Store {
             Ok(merged) => merged,
             Err(faults) => return Ok(Registered::Refused(faults)),
         };
+        let counted = |row: &Device| matches!(row.state, DeviceState::Active | DeviceState::Inactive);
+        let joins = merged.changes_hands || !mine.as_ref().is_some_and(counted);
+        if joins && is_full(&transaction, call.app, &merged.person).await? {
+            return Ok(Registered::Refused(too_many(&merged)));
+        }
         if let Some(holder) = holder {
             lose_token(&transaction, holder).await?;
         }
@@ -191,6 +203,33 @@ async fn lock(
     Ok((mine, holder))
 }
 
+/// Whether a person has as many devices in an app as anybody may. Somebody known by nothing but a device has that one.
+async fn is_full(
+    client: &impl GenericClient,
+    app: AppKey,
+    person: &Person,
+) -> std::result::Result<bool, tokio_postgres::Error> {
+    const LAST: &str = "SELECT 1 FROM devices WHERE app_key = $1 AND person = $2 AND state <> 5 AND state IN (1, 2)
+                        ORDER BY device_key OFFSET $3 LIMIT 1";
+    if person.device_id().is_some() {
+        return Ok(false);
+    }
+    let statement = client.prepare_cached(LAST).await?;
+    let before_last = limits::PERSON_DEVICES as i64 - 1;
+    Ok(client.query_opt(&statement, &[&app.0, &person.key(), &before_last]).await?.is_some())
+}
+
+fn too_many(merged: &Merged) -> Faults {
+    let pointer = if merged.user_id.is_some() { "/user_id" } else { "/phone" };
+    let most = limits::PERSON_DEVICES;
+    let mut faults = Faults::new();
+    faults.add(
+        pointer,
+        format!("has {most} devices in this app already, the most a person may have; DELETE or unlink some"),
+    );
+    faults
+}
+
 /// The token is another device's now.
 async fn lose_token(transaction: &Transaction<'_>, holder: i64) -> std::result::Result<(), Attempt> {
     let statement = transaction
@@ -218,15 +257,15 @@ async fn write(
     let values = Values::of(call, merged, mine);
     let row = match kept {
         Some(old) => {
-            let statement = transaction.prepare_cached(&format!("{UPDATE} RETURNING {COLUMNS}")).await?;
+            let statement = transaction.prepare_cached(&format!("{UPDATE} RETURNING {COLUMNS}, {SWITCH}")).await?;
             transaction.query_one(&statement, &values.update(&old.device_key.0)).await?
         }
         None => {
-            let statement = transaction.prepare_cached(&format!("{INSERT} RETURNING {COLUMNS}")).await?;
+            let statement = transaction.prepare_cached(&format!("{INSERT} RETURNING {COLUMNS}, {SWITCH}")).await?;
             transaction.query_one(&statement, &values.insert()).await?
         }
     };
-    Ok(read(&row)?)
+    Ok(read_shown(&row)?)
 }
 
 /// The person's primary device is another one now.

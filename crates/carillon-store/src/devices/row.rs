@@ -15,6 +15,14 @@ pub(super) const COLUMNS: &str = "device_key, app_key, device, platform, os, tok
     generation, user_id, phone, name, locale, timezone, is_primary, permission, tags, attributes::text, app_version,
     os_version, state, reason, registered_at, last_seen_at, last_sent_at, secret_hash";
 
+/// The index of the column after [`COLUMNS`].
+pub(super) const AFTER_COLUMNS: usize = 28;
+
+/// Whether push is switched on for the device's app and account; stands after [`COLUMNS`] for [`read_shown`].
+pub(super) const SWITCH: &str =
+    "(SELECT t.push_enabled AND a.push_enabled FROM apps a JOIN tenants t ON t.tenant_key = a.tenant_key
+    WHERE a.app_key = devices.app_key)";
+
 /// A device. `Debug` shows neither its token nor its person.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Device {
@@ -113,6 +121,22 @@ pub(super) fn read(row: &Row) -> Result<Device> {
         last_sent_at: row.get(26),
         secret_hash: row.get(27),
     })
+}
+
+/// A device as callers see it: what the switch turned off is inactive, and says so. Its own state is kept in the row, for the
+/// day on which the switch is turned on again.
+pub(super) fn read_shown(row: &Row) -> Result<Device> {
+    let device = read(row)?;
+    let push_enabled: Option<bool> = row.get(AFTER_COLUMNS);
+    Ok(if push_enabled == Some(false) { switched_off(device) } else { device })
+}
+
+/// A device under a switch that is off.
+pub(super) fn switched_off(device: Device) -> Device {
+    match device.state {
+        DeviceState::Active => Device { state: DeviceState::Inactive, reason: Some(Reason::PushDisabled), ..device },
+        _ => device,
+    }
 }
 
 fn token(row: &Row, platform: Platform) -> Result<Option<PushToken>> {
