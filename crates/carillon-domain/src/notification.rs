@@ -27,6 +27,8 @@ closed_list! {
         Scheduled = 1, "scheduled";
         /// Is being sent.
         Sending = 2, "sending";
+        /// Nothing more is sent, and no cascade goes on, until it is resumed.
+        Paused = 3, "paused";
         /// Was cancelled.
         Cancelled = 4, "cancelled";
         /// Nothing is queued and no cascade waits.

@@ -1,11 +1,15 @@
 //! Claims: who may send what is open.
 
+mod row;
+
+use row::NEVER;
+pub(crate) use row::{ChunkRow, lock_chunks, rest_due};
+
 use crate::commit::commit;
+use crate::pausing::set_aside;
 use crate::{Result, Store};
-use carillon_domain::chunk::Positions;
-use carillon_domain::ids::{ChunkId, RunId, TenantKey};
+use carillon_domain::ids::ChunkId;
 use carillon_domain::notification::State;
-use carillon_domain::platform::Platform;
 use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
@@ -19,8 +23,6 @@ pub const LEASE: Duration = Duration::from_secs(5);
 pub(crate) const CLAIMED_DUE: Duration = Duration::from_secs(15);
 /// Claims without progress after which a chunk is granted one recipient at a time, and after which that one is set aside.
 const IDLE_CLAIMS: i16 = 3;
-/// A deferral that never comes: the position waits for its expiry, or for an operator.
-const SET_ASIDE: u32 = u32::MAX;
 
 /// What a claim grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,108 +46,6 @@ pub struct Asked {
 /// A lease that nobody held before: 63 random bits, so that it fits the column and is never 0.
 pub fn fresh_lease() -> i64 {
     ((Uuid::new_v4().as_u128() as u64 >> 1) as i64).max(1)
-}
-
-/// A chunk row as claims and reports see it.
-pub(crate) struct ChunkRow {
-    pub id: ChunkId,
-    pub tenant: TenantKey,
-    pub platform: Platform,
-    pub link: i16,
-    pub state: Option<State>,
-    pub device_keys: Vec<u8>,
-    pub person_numbers: Option<Vec<u8>>,
-    pub positions: Positions,
-    pub run_started_at: Timestamp,
-    pub expires_at: Timestamp,
-    pub due_at: Option<Timestamp>,
-    pub lease: i64,
-    pub leased: bool,
-    /// A lease was held and not given back; it may have run out.
-    pub held: bool,
-    pub idle_claims: i16,
-    pub outstanding: bool,
-    pub now: Timestamp,
-}
-
-impl ChunkRow {
-    pub(crate) fn device_key(&self, position: usize) -> Option<i64> {
-        let at = position * 8;
-        self.device_keys.get(at..at + 8).and_then(|b| b.try_into().ok()).map(i64::from_be_bytes)
-    }
-
-    pub(crate) fn person_number(&self, position: usize) -> Option<i32> {
-        let at = position * 4;
-        self.person_numbers.as_ref()?.get(at..at + 4).and_then(|b| b.try_into().ok()).map(i32::from_be_bytes)
-    }
-
-    /// Seconds of `at` after the run's start, as deferrals are kept.
-    pub(crate) fn offset(&self, at: Timestamp) -> u32 {
-        u32::try_from((at.as_millisecond() - self.run_started_at.as_millisecond() + 999) / 1000).unwrap_or(0)
-    }
-
-    /// Whole seconds since the run's start.
-    fn elapsed(&self) -> u32 {
-        u32::try_from((self.now.as_millisecond() - self.run_started_at.as_millisecond()) / 1000).unwrap_or(0)
-    }
-
-    /// When somebody must look at this row once nobody works on it: the least deferral, at most the expiry; never when all is closed.
-    pub(crate) fn rest_due(&self) -> Option<Timestamp> {
-        let next = self.positions.next_due()?;
-        if next == SET_ASIDE {
-            return Some(self.expires_at);
-        }
-        // As `offset` counted: from the start's own fraction of a second, so that nothing is due before its time.
-        let at = Timestamp::from_millisecond(self.run_started_at.as_millisecond() + i64::from(next) * 1000);
-        Some(at.unwrap_or(self.expires_at).min(self.expires_at).max(self.now))
-    }
-
-    fn due_positions(&self) -> Vec<(usize, u8)> {
-        let now = self.elapsed();
-        let expired = self.expires_at <= self.now;
-        self.positions.open_positions().filter(|(i, _)| expired || self.positions.not_before(*i) <= now).collect()
-    }
-}
-
-const LOCK: &str = "
-    SELECT c.run_id, c.chunk, c.tenant_key, c.platform, c.link, n.state, c.device_keys, c.person_numbers, c.states, c.not_before,
-           c.run_started_at, c.expires_at, c.due_at, c.lease, coalesce(c.lease_until > now(), false), c.lease_until IS NOT NULL, c.idle_claims, c.outstanding, now()
-    FROM unnest($1::uuid[], $2::int[]) AS k(run_id, chunk)
-    JOIN chunks c ON c.run_id = k.run_id AND c.chunk = k.chunk
-    JOIN notifications n ON n.notification_id = c.notification_id
-    ORDER BY c.run_id, c.chunk
-    FOR UPDATE OF c";
-
-/// Locks chunk rows in the order that everybody keeps. Rows that do not exist (any more) are simply absent.
-pub(crate) async fn lock_chunks(transaction: &Transaction<'_>, ids: &[ChunkId]) -> Result<Vec<ChunkRow>> {
-    let runs: Vec<Uuid> = ids.iter().map(|c| c.run.0).collect();
-    let numbers: Vec<i32> = ids.iter().map(|c| c.number as i32).collect();
-    let statement = transaction.prepare_cached(LOCK).await?;
-    let rows = transaction.query(&statement, &[&runs, &numbers]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(ChunkRow {
-                id: ChunkId { run: RunId(row.get(0)), number: row.get::<_, i32>(1) as u32 },
-                tenant: TenantKey(row.get(2)),
-                platform: Platform::from_number(row.get(3))
-                    .ok_or_else(|| crate::Error::corrupt("a chunk's platform"))?,
-                link: row.get(4),
-                state: State::from_number(row.get(5)),
-                device_keys: row.get(6),
-                person_numbers: row.get(7),
-                positions: Positions::from_row(row.get(8), row.get(9)),
-                run_started_at: row.get(10),
-                expires_at: row.get(11),
-                due_at: row.get(12),
-                lease: row.get(13),
-                leased: row.get(14),
-                held: row.get(15),
-                idle_claims: row.get(16),
-                outstanding: row.get(17),
-                now: row.get(18),
-            })
-        })
-        .collect()
 }
 
 const GRANT: &str = "
@@ -175,6 +75,7 @@ impl Store {
         let places: HashMap<ChunkId, usize> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
         let mut answers = vec![None; ids.len()];
         let mut granted: Vec<(&ChunkRow, i64)> = Vec::new();
+        let mut in_the_way = Vec::new();
         let mut now = None;
         for row in &mut rows {
             now = Some(row.now);
@@ -186,11 +87,14 @@ impl Store {
             if let Some(positions) = grant(row, hold_expired) {
                 answers[i] = Some(Granted { lease: leases[i], positions });
                 granted.push((row, leases[i]));
+            } else if row.is_in_the_way() {
+                in_the_way.push(row.id);
             }
         }
         if !granted.is_empty() {
             write_grants(&transaction, &granted).await?;
         }
+        set_aside(&transaction, &in_the_way).await?;
         let now = match now {
             Some(now) => now,
             None => transaction.query_one("SELECT now()", &[]).await?.get(0),
@@ -209,7 +113,7 @@ fn grant(row: &mut ChunkRow, hold_expired: bool) -> Option<Vec<(u16, u8)>> {
     let mut due = row.due_positions();
     if row.idle_claims >= 2 * IDLE_CLAIMS {
         let (position, attempts) = *due.first()?;
-        row.positions.defer(position, attempts, SET_ASIDE);
+        row.positions.defer(position, attempts, NEVER);
         row.idle_claims = IDLE_CLAIMS;
         due.remove(0);
     }
@@ -247,7 +151,10 @@ async fn write_grants(transaction: &Transaction<'_>, granted: &[(&ChunkRow, i64)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use carillon_domain::chunk::Positions;
     use carillon_domain::delivery_status::Status;
+    use carillon_domain::ids::{RunId, TenantKey};
+    use carillon_domain::platform::Platform;
 
     fn row(count: usize) -> ChunkRow {
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
@@ -329,7 +236,7 @@ mod tests {
             assert_eq!(grant(&mut r, false), Some(vec![(0, 0)]));
         }
         assert_eq!(grant(&mut r, false), Some(vec![(1, 0)]));
-        assert_eq!((r.positions.not_before(0), r.positions.not_before(1)), (SET_ASIDE, 0));
+        assert_eq!((r.positions.not_before(0), r.positions.not_before(1)), (NEVER, 0));
     }
 
     #[test]

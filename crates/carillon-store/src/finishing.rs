@@ -42,6 +42,10 @@ const CANCEL_CASCADES: &str = "
         SELECT ctid FROM cascades WHERE run_id = $1 AND state = 1
         ORDER BY run_id, link, person_number LIMIT $2 FOR UPDATE SKIP LOCKED))";
 
+/// A message whose fate was open when its notification was paused: nobody would look at it any more.
+const TAKE_UP_CLAIMED: &str = "
+    UPDATE cascades SET due_at = now() WHERE run_id = ANY($1) AND state = 2 AND due_at IS NULL";
+
 const FINISH_CANCELLED: &str = "
     UPDATE notifications n SET finished_at = now(), due_at = NULL, expanded = true
     WHERE n.run_id = ANY($1) AND n.state = 4
@@ -55,14 +59,14 @@ const FINISH_CANCELLED: &str = "
 const FINISH: &str = "
     WITH candidate AS MATERIALIZED (
         SELECT n.notification_id, n.run_id FROM notifications n
-        WHERE n.run_id = ANY($1) AND n.state = 2 AND n.expanded
+        WHERE n.run_id = ANY($1) AND n.state IN (2, 3) AND n.expanded
           AND (SELECT 1 FROM chunks c
                WHERE c.run_id = n.run_id AND c.chunk = n.next_chunk - 1 AND c.due_at IS NOT NULL LIMIT 1) IS NULL
         ORDER BY n.notification_id
         FOR NO KEY UPDATE OF n
     )
-    UPDATE notifications n SET state = 5, finished_at = now() FROM candidate k
-    WHERE n.notification_id = k.notification_id AND n.state = 2
+    UPDATE notifications n SET state = 5, finished_at = now(), due_at = NULL FROM candidate k
+    WHERE n.notification_id = k.notification_id AND n.state IN (2, 3)
       AND (SELECT 1 FROM chunks c WHERE c.run_id = k.run_id AND c.due_at IS NOT NULL LIMIT 1) IS NULL
       AND (SELECT 1 FROM cascades s WHERE s.run_id = k.run_id AND s.state IN (1, 2) LIMIT 1) IS NULL";
 
@@ -94,7 +98,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut rows = lock_chunks(&transaction, &ids).await?;
-        rows.retain(|row| row.state == Some(State::Sending));
+        rows.retain(|row| matches!(row.state, Some(State::Sending | State::Paused)));
         let (mut news, mut touches) = (Vec::new(), Vec::new());
         for row in &mut rows {
             expire(row, &mut news, &mut touches);
@@ -128,6 +132,8 @@ impl Store {
         let (news, chunks_left) = close_chunks(&transaction, &runs).await?;
         let cascades_left = cancel_cascades(&transaction, &runs).await?;
         write_news(&transaction, news, slot).await?;
+        let claimed = transaction.prepare_cached(TAKE_UP_CLAIMED).await?;
+        transaction.execute(&claimed, &[&runs]).await?;
         let finish = transaction.prepare_cached(FINISH_CANCELLED).await?;
         transaction.execute(&finish, &[&runs]).await?;
         commit(transaction, Point::CancelledCommit).await?;

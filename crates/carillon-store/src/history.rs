@@ -72,7 +72,7 @@ pub struct IdempotentAnswer {
 }
 
 /// The state as shown: the row is closed some time after the last delivery, and callers need not wait for that.
-const SHOWN: &str = "CASE WHEN n.state = 2 AND n.expanded AND n.pushes <= coalesce(p.closed, 0)
+const SHOWN: &str = "CASE WHEN n.state IN (2, 3) AND n.expanded AND n.pushes <= coalesce(p.closed, 0)
         AND NOT EXISTS (SELECT 1 FROM cascades w WHERE w.run_id = n.run_id AND w.state IN (1, 2)) THEN 5::smallint
     ELSE n.state END";
 

@@ -3,6 +3,7 @@
 use crate::cascades::{CascadeTouch, touch_cascades};
 use crate::claim::{ChunkRow, LEASE, lock_chunks};
 use crate::commit::commit;
+use crate::pausing::set_aside;
 use crate::statuses::{DeliveryId, News, write_news};
 use crate::{Result, StatusChange, Store};
 use carillon_domain::cascade::fires_at_once;
@@ -117,6 +118,10 @@ impl Store {
             out.now = Some(transaction.query_one("SELECT now()", &[]).await?.get(0));
         }
         write_chunks(&transaction, &rows, &written).await?;
+        let released =
+            rows.iter().zip(&written).filter(|(row, written)| row.state == Some(State::Paused) && written.released);
+        let released: Vec<ChunkId> = released.map(|(row, _)| row.id).collect();
+        set_aside(&transaction, &released).await?;
         touch_cascades(&transaction, &effects.cascades).await?;
         retire_tokens(&transaction, &effects).await?;
         out.changes = write_news(&transaction, effects.news, slot).await?;
@@ -139,6 +144,8 @@ struct Written {
     outstanding: bool,
     hold: Hold,
     due_at: Option<Timestamp>,
+    /// By who held it.
+    released: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -165,7 +172,9 @@ fn apply(
     let released = own().any(|r| r.release && r.lease == row.lease);
     let open = row.positions.next_due().is_some();
     let running = row.state == Some(State::Sending);
-    let go = holder && !released && running && open;
+    // Who must start nothing more because of a pause still has requests under way: nobody else may send those meanwhile.
+    let keep = holder && !released && open && (running || row.state == Some(State::Paused));
+    let go = keep && running;
     for i in mine.iter().filter(|i| go && reports[**i].lease == row.lease) {
         out.answers[*i] = Continue::Go(LEASE);
     }
@@ -176,13 +185,13 @@ fn apply(
     let due_at = match () {
         () if !open => None,
         () if released => row.rest_due(),
-        () if go && !far => Some(row.now + SignedDuration::from_secs(crate::claim::CLAIMED_DUE.as_secs() as i64)),
+        () if keep && !far => Some(row.now + SignedDuration::from_secs(crate::claim::CLAIMED_DUE.as_secs() as i64)),
         () => row.due_at.or(Some(row.now)),
     };
     Written {
         idle_claims: if progress { 0 } else { row.idle_claims },
         outstanding: open && !released && row.outstanding,
-        hold: if go {
+        hold: if keep {
             Hold::Extend
         } else if released || !open {
             Hold::End
@@ -190,6 +199,7 @@ fn apply(
             Hold::Leave
         },
         due_at,
+        released,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::commit::commit;
 use crate::expand::devices_by_key;
+use crate::pausing::set_aside;
 use crate::{Error, Recipient, Result, Store};
 use carillon_domain::chunk::Positions;
 use carillon_domain::ids::{AppKey, ChunkId, DeviceKey, NotificationId, RunId, TenantKey};
@@ -17,6 +18,9 @@ pub(crate) const OUTSTANDING: &str = "
     SELECT platform, count(*), count(*) FILTER (WHERE tenant_key = $2) FROM chunks
     WHERE lane = $1 AND outstanding AND due_at > now()
     GROUP BY platform";
+
+/// Looks for due chunks while all that is found belongs to paused notifications.
+const LOOKS: usize = 20;
 
 const DUE_NOTIFICATIONS: &str = "
     UPDATE notifications n SET copies = n.copies + 1,
@@ -69,7 +73,7 @@ const PUBLISH_CHUNKS: &str = "
         due_at = now() + least(CASE c.lane WHEN 1 THEN 5 ELSE 60 END * power(2, least(c.copies, 12)), 3600) * interval '1 second'
     FROM unnest($1::uuid[], $2::int4[]) AS mine(run_id, chunk), notifications n, apps a, tenants t
     WHERE c.run_id = mine.run_id AND c.chunk = mine.chunk AND n.notification_id = c.notification_id
-      AND a.app_key = c.app_key AND t.tenant_key = c.tenant_key
+      AND a.app_key = c.app_key AND t.tenant_key = c.tenant_key AND n.state <> 3
     RETURNING c.run_id, c.chunk, c.copies, c.notification_id, c.tenant_key, t.tenant, c.app_key, a.icon_url,
         coalesce(a.default_locale, t.default_locale), c.device_keys, c.states, c.not_before, c.expires_at,
         coalesce(n.scheduled_at, n.created_at), n.body, c.link";
@@ -154,12 +158,29 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
     pub async fn due_chunks(&self, platform: Platform, lane: Lane, credit: i64, limit: i64) -> Result<Vec<DueChunk>> {
+        for _ in 0..LOOKS {
+            let (chunks, set_aside) = self.take_due_chunks(platform, lane, credit, limit).await?;
+            if !chunks.is_empty() || set_aside == 0 {
+                return Ok(chunks);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// One look, and how many chunks of paused notifications it found and set aside.
+    async fn take_due_chunks(
+        &self,
+        platform: Platform,
+        lane: Lane,
+        credit: i64,
+        limit: i64,
+    ) -> Result<(Vec<DueChunk>, u64)> {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
         let statement = transaction.prepare_cached(DUE_CHUNKS).await?;
         let mine = transaction.query(&statement, &[&platform.number(), &lane.number(), &credit, &limit]).await?;
         if mine.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let (runs, numbers): (Vec<Uuid>, Vec<i32>) =
             mine.iter().map(|row| (row.get::<_, Uuid>(0), row.get::<_, i32>(1))).unzip();
@@ -174,9 +195,15 @@ impl Store {
                 target.2 = devices.get(&target.1.0).cloned();
             }
         }
+        let mut aside = 0;
+        if chunks.len() < mine.len() {
+            let mine =
+                runs.iter().zip(&numbers).map(|(run, chunk)| ChunkId { run: RunId(*run), number: *chunk as u32 });
+            aside = set_aside(&transaction, &mine.collect::<Vec<_>>()).await?;
+        }
         // Last: what could not be read in full is not marked as published.
         commit(transaction, Point::DueChunksCommit).await?;
-        Ok(chunks)
+        Ok((chunks, aside))
     }
 
     /// Deletes what has served its time: idempotency keys after 30 days, forgotten devices after 35, invalid ones after 30. At most a few

@@ -8,8 +8,8 @@ use carillon_domain::ids::NotificationId;
 use carillon_domain::notification::State;
 use carillon_domain::platform::Lane;
 use carillon_store::{
-    Accepted, Cancelled, Cursor, DeliveryFilter, DeliveryRow, NewNotification, NotificationFilter, NotificationRow,
-    PageRequest,
+    Accepted, Cursor, DeliveryFilter, DeliveryRow, NewNotification, NotificationFilter, NotificationRow, PageRequest,
+    Steered,
 };
 use database::Database;
 use uuid::Uuid;
@@ -302,8 +302,8 @@ async fn a_recipient_is_found_while_the_push_is_still_queued() {
 async fn a_scheduled_notification_that_is_cancelled_is_closed_at_once() {
     let db = Database::new().await;
     let id = accept(&db, "r", true).await;
-    assert_eq!(db.store.cancel_notification(db.tenant, id, None).await.unwrap(), Cancelled::Done);
-    assert_eq!(db.store.cancel_notification(db.tenant, id, None).await.unwrap(), Cancelled::Done, "twice is fine");
+    assert_eq!(db.store.cancel_notification(db.tenant, id, None).await.unwrap(), Steered::Done);
+    assert_eq!(db.store.cancel_notification(db.tenant, id, None).await.unwrap(), Steered::Done, "twice is fine");
     let row = get(&db, id).await;
     assert_eq!((row.state, row.finished_at.is_some(), row.push.total), (State::Cancelled, true, None));
     db.drop_it().await;
@@ -313,7 +313,7 @@ async fn a_scheduled_notification_that_is_cancelled_is_closed_at_once() {
 async fn a_run_that_is_cancelled_is_due_to_be_closed_and_its_pages_are_fenced_off() {
     let db = Database::new().await;
     let (id, _) = sent(&db).await;
-    assert_eq!(db.store.cancel_notification(db.tenant, id, None).await.unwrap(), Cancelled::Done);
+    assert_eq!(db.store.cancel_notification(db.tenant, id, None).await.unwrap(), Steered::Done);
     let row = db
         .sql
         .query_one(
@@ -336,11 +336,11 @@ async fn what_is_finished_or_not_there_cannot_be_cancelled() {
     close(&db, id, 0, keys[0], Status::Sent).await;
     close(&db, id, 1, keys[1], Status::Sent).await;
     let cancel = async |id, only: Option<&[String]>| db.store.cancel_notification(db.tenant, id, only).await.unwrap();
-    assert_eq!(cancel(id, None).await, Cancelled::Finished);
-    assert_eq!(cancel(NotificationId(Uuid::now_v7()), None).await, Cancelled::Absent);
+    assert_eq!(cancel(id, None).await, Steered::Over(State::Finished));
+    assert_eq!(cancel(NotificationId(Uuid::now_v7()), None).await, Steered::Absent);
     let live = accept(&db, "r", false).await;
-    assert_eq!(cancel(live, Some(&["other".to_owned()])).await, Cancelled::Absent, "the key is not for the app");
-    assert_eq!(cancel(live, Some(&["shop".to_owned()])).await, Cancelled::Done);
+    assert_eq!(cancel(live, Some(&["other".to_owned()])).await, Steered::Absent, "the key is not for the app");
+    assert_eq!(cancel(live, Some(&["shop".to_owned()])).await, Steered::Done);
     db.drop_it().await;
 }
 
@@ -351,7 +351,7 @@ async fn another_tenants_history_is_not_there() {
     let stranger = carillon_domain::ids::TenantKey(db.tenant.0 + 1);
     assert!(db.store.get_notification(stranger, id, None).await.unwrap().is_none());
     assert!(!db.store.has_notification(stranger, id, None).await.unwrap());
-    assert_eq!(db.store.cancel_notification(stranger, id, None).await.unwrap(), Cancelled::Absent);
+    assert_eq!(db.store.cancel_notification(stranger, id, None).await.unwrap(), Steered::Absent);
     let page = PageRequest { limit: 9, after: None };
     let listed = db.store.list_deliveries(stranger, id, None, &DeliveryFilter::default(), &page).await.unwrap();
     assert!(listed.items.is_empty());

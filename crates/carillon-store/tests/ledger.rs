@@ -8,6 +8,8 @@ mod due;
 mod finishing;
 #[path = "ledger/pages.rs"]
 mod pages;
+#[path = "ledger/pausing.rs"]
+mod pausing;
 #[path = "ledger/receipts.rs"]
 mod receipts;
 #[path = "ledger/world.rs"]

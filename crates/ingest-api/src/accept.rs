@@ -5,15 +5,15 @@
 //! follow only save the segmenter its scan, and may be lost.
 
 mod admit;
-mod cancel;
 mod fingerprint;
 mod group;
 mod keys;
+mod steer;
 mod wakeups;
 mod writer;
 
 pub(crate) use admit::{Accepted, Api, rehearse, send, send_all};
-pub(crate) use cancel::cancel;
+pub(crate) use steer::{Wish, steer};
 
 use carillon_broker::Publisher;
 use carillon_domain::ids::NotificationId;

@@ -11,6 +11,7 @@ mod credentials;
 mod credit;
 mod handler;
 mod message;
+mod paused;
 mod plan;
 mod scan;
 #[cfg(test)]
@@ -25,7 +26,6 @@ use carillon_runtime::{Scope, StartError};
 use carillon_store::Store;
 use carillon_wire::topology;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What all parts of the service share.
 struct Segmenter {
@@ -51,7 +51,11 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
         config: config.segmenter,
         slot: (std::process::id() % 4) as i16,
     });
-    watch_dependencies(&scope, &broker, store);
+    scope.show("broker", broker.status(), carillon_broker::Status::summary);
+    scope.ask("database", move || {
+        let store = store.clone();
+        async move { store.ping().await }
+    });
     for lane in Lane::ALL {
         let concurrency = segmenter.config.concurrency;
         let handler = handler::Wake::new(Arc::clone(&segmenter), *lane);
@@ -61,33 +65,4 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
     scope.spawn("housekeeping", scan::keep_house(segmenter, scope.stopping()));
     scope.spawn("broker", async move { broker.drained().await });
     Ok(())
-}
-
-/// Shows in `/readyz` whether broker and database are there; neither makes a worker unready, since nothing is routed to it.
-fn watch_dependencies(scope: &Scope, broker: &Broker, store: Store) {
-    let ready = scope.dependency("broker");
-    let mut status = broker.status();
-    let stop = scope.stopping();
-    scope.spawn_helper("broker status", async move {
-        loop {
-            let now = *status.borrow_and_update();
-            ready.set(now.connected(), if now.connected() { "connected" } else { "connecting" });
-            tokio::select! {
-                changed = status.changed() => if changed.is_err() { return },
-                () = stop.cancelled() => return,
-            }
-        }
-    });
-    let ready = scope.dependency("database");
-    let stop = scope.stopping();
-    scope.spawn_helper("database status", async move {
-        loop {
-            let answer = store.ping().await;
-            ready.set(answer.is_ok(), answer.err().map_or_else(|| "answers".into(), |e| e.to_string()));
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(5)) => {}
-                () = stop.cancelled() => return,
-            }
-        }
-    });
 }

@@ -1,9 +1,9 @@
 //! The scan: publishes what is due, and keeps the tables in order.
 
-use crate::Segmenter;
 use crate::credit::most;
 use crate::handler::{wake_campaign, wake_up};
 use crate::message::{Member, RunText, chunk, messages};
+use crate::{Segmenter, paused};
 use carillon_broker::{Broker, Outgoing, PublishError};
 use carillon_domain::limits;
 use carillon_domain::platform::{Lane, Platform};
@@ -54,6 +54,8 @@ pub(crate) async fn run(segmenter: Arc<Segmenter>, broker: Broker, stop: Cancell
 /// One look; `true` when there is probably more.
 async fn look(segmenter: &Segmenter, broker: &Broker, stop: &CancellationToken) -> Result<bool, Error> {
     let mut more = false;
+    paused::look(&segmenter.store).await?;
+    segmenter.store.take_up_resumed().await?;
     let due = segmenter.store.due_notifications(NOTIFICATIONS).await?;
     more |= due.len() as i64 == NOTIFICATIONS;
     publish(broker, wake_ups(&due), stop).await;

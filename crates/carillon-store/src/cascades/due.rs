@@ -86,38 +86,50 @@ pub struct DueCascades {
 
 /// Takes rows and decides about each: cancelled (4), nobody to text (6), or claimed (2). The phone is kept in the row, so that a
 /// repetition goes to the same number. `due_at` becomes the end of the lease: after a crash the row is found again.
+///
+/// Of a paused notification a row is set aside (0), as chunks are (`pausing.rs`); where there were pauses that its wait does not count, it
+/// waits on.
 const TAKE: &str = "
     WITH due AS MATERIALIZED (
         SELECT c.run_id, c.link, c.person_number, c.notification_id, c.app_key, c.person, c.phone, c.gateway, c.due_at,
-               c.lease_until
+               c.lease_until, c.state, c.open_devices, c.any_sent, coalesce(c.first_sent_at, c.released_at) AS started_at,
+               c.within_seconds * interval '1 second' AS within
         FROM cascades c
         WHERE c.due_at <= now() AND c.state IN (1, 2)
         ORDER BY c.due_at LIMIT $1
         FOR UPDATE SKIP LOCKED
+    ), paused AS MATERIALIZED (
+        SELECT n.notification_id FROM notifications n
+        WHERE n.notification_id = ANY(ARRAY(SELECT notification_id FROM due)) AND n.state = 3
+        FOR SHARE SKIP LOCKED
     ), judged AS MATERIALIZED (
-        SELECT due.*, n.state = 4 AS cancelled,
+        SELECT due.*, n.state = 4 AS cancelled, n.state = 3 AS waits, paused.notification_id IS NOT NULL AS aside,
+            CASE WHEN n.pauses IS NULL THEN due.started_at + due.within
+                 ELSE carillon_waited(due.started_at, due.within, n.pauses) END AS deadline,
+            n.pauses IS NOT NULL AND due.state = 1 AND (due.open_devices > 0 OR due.any_sent) AS counts_down,
             coalesce(due.phone,
                      CASE WHEN starts_with(due.person, 'p:') THEN substring(due.person FROM 3) END,
                      (SELECT d.phone FROM devices d
                       WHERE d.app_key = due.app_key AND d.person = due.person AND d.phone IS NOT NULL AND d.state <> 5
                       ORDER BY d.state, d.last_seen_at DESC, d.device_key LIMIT 1)) AS to_phone
         FROM due JOIN notifications n ON n.notification_id = due.notification_id
+        LEFT JOIN paused ON paused.notification_id = due.notification_id
     ), decided AS MATERIALIZED (
-        SELECT judged.*, CASE WHEN cancelled AND gateway IS NULL THEN 4 WHEN to_phone IS NULL THEN 6 ELSE 2 END::smallint AS next
-        FROM judged
+        SELECT judged.*, CASE WHEN waits THEN 0 WHEN cancelled AND gateway IS NULL THEN 4 WHEN counts_down AND deadline > now() THEN 0
+                              WHEN to_phone IS NULL THEN 6 ELSE 2 END::smallint AS next
+        FROM judged WHERE aside OR NOT waits
     )
     UPDATE cascades c SET
-        state = d.next,
-        phone = d.to_phone,
-        attempts = least(c.attempts, 32000) + 1,
-        lease_until = CASE WHEN d.next = 2 THEN now() + $2::float8 * interval '1 second' END,
-        due_at = CASE WHEN d.next = 2 THEN now() + $2::float8 * interval '1 second' END
+        state = CASE WHEN d.next = 0 THEN c.state ELSE d.next END,
+        phone = CASE WHEN d.next = 0 THEN c.phone ELSE d.to_phone END,
+        attempts = CASE WHEN d.next = 0 THEN c.attempts ELSE least(c.attempts, 32000) + 1 END,
+        lease_until = CASE d.next WHEN 2 THEN now() + $2::float8 * interval '1 second' WHEN 0 THEN c.lease_until END,
+        due_at = CASE WHEN d.next = 2 THEN now() + $2::float8 * interval '1 second' WHEN d.next = 0 AND NOT d.aside THEN d.deadline END
     FROM decided d
     WHERE c.run_id = d.run_id AND c.link = d.link AND c.person_number = d.person_number
     RETURNING c.run_id, c.link, c.person_number, c.notification_id, c.tenant_key, c.app_key, c.person, c.phone, c.locale,
-        c.state, c.attempts, c.open_devices, d.gateway, d.cancelled,
-        extract(epoch FROM now() - d.due_at)::float8, extract(epoch FROM now() - d.lease_until)::float8,
-        coalesce(c.first_sent_at, c.released_at) + c.within_seconds * interval '1 second', now()";
+        d.next, c.attempts, c.open_devices, d.gateway, d.cancelled,
+        extract(epoch FROM now() - d.due_at)::float8, extract(epoch FROM now() - d.lease_until)::float8, d.deadline, now()";
 
 /// Notes which gateway is given the message, before it is: whoever finds the row after a crash asks the same one. Only for
 /// claims that still hold.
@@ -160,6 +172,7 @@ impl Store {
         let mut news = Vec::new();
         for row in &rows {
             match row.get::<_, i16>(9) {
+                0 => continue,
                 4 => taken.cancelled += 1,
                 6 => {
                     taken.without_phone += 1;

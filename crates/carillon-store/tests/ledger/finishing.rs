@@ -17,7 +17,7 @@ async fn state(world: &World, run: RunId) -> (i16, bool) {
 }
 
 /// A page without anybody.
-fn empty(world: &World, id: NotificationId, now: jiff::Timestamp, last: bool) -> Page {
+pub(crate) fn empty(world: &World, id: NotificationId, now: jiff::Timestamp, last: bool) -> Page {
     Page {
         notification_id: id,
         tenant_key: world.tenant,

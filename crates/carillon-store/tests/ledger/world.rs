@@ -86,8 +86,8 @@ impl World {
         self.sql
             .execute(
                 "INSERT INTO notifications (notification_id, tenant_key, app_key, body, state, lane, run_id, run_started_at,
-                    expires_at, expanded, next_chunk)
-                 VALUES ($1, $2, $3, '', 2, 2, $1, now(), now() + interval '1 hour', true, $4)",
+                    expires_at, expanded, next_chunk, pushes)
+                 VALUES ($1, $2, $3, '', 2, 2, $1, now(), now() + interval '1 hour', true, $4::int4, $4::int4)",
                 &[&run.0, &tenant, &app, &count],
             )
             .await

@@ -1,5 +1,8 @@
 //! From a valid notification to an accepted one: what has to be known of the app, sizes, the idempotency key.
 
+mod repeats;
+mod senders;
+
 use super::Answer;
 use super::fingerprint::fingerprint;
 use crate::auth::Caller;
@@ -80,32 +83,27 @@ pub(crate) async fn send(
     answer
 }
 
-/// Accepts many, each by itself; most of them share a commit. The answers are in the order of the items.
+/// Accepts many, each by itself; most of them share a commit. The answers are in the order of the items. An item whose key an earlier one
+/// has is answered as if that one had been a call before.
 pub(crate) async fn send_all(
     ingest: &Ingest,
     api: Api,
     caller: &Caller,
     items: Vec<(Result<Valid, Refusal>, Option<String>)>,
 ) -> Vec<Result<Accepted, Refusal>> {
-    let mut answers: Vec<Option<Result<Accepted, Refusal>>> = Vec::with_capacity(items.len());
-    let mut new = Vec::new();
+    let mut batch = repeats::Batch::default();
     for (valid, key) in items {
         let admitted = match valid {
             Ok(valid) => admit_or_replay(ingest, caller, valid, key).await,
             Err(refusal) => Err(refusal),
         };
-        answers.push(match admitted {
-            Ok(Admitted::New(item)) => {
-                new.push(*item);
-                None
-            }
-            Ok(Admitted::Replayed(accepted)) => Some(Ok(accepted)),
-            Err(refusal) => Some(Err(refusal)),
-        });
+        match admitted {
+            Ok(Admitted::New(item)) => batch.submit(*item),
+            Ok(Admitted::Replayed(accepted)) => batch.know(Ok(accepted)),
+            Err(refusal) => batch.know(Err(refusal)),
+        }
     }
-    let mut committed = ingest.acceptor.accept_all(new).await.into_iter();
-    let answer = |known: Option<_>| known.unwrap_or_else(|| accepted(committed.next().unwrap_or(Answer::Refused)));
-    let answers: Vec<_> = answers.into_iter().map(answer).collect();
+    let answers = batch.accept(ingest).await;
     answers.iter().for_each(|answer| api.count(answer));
     answers
 }
@@ -177,6 +175,9 @@ async fn admit(
         _ => refusal,
     })?;
     ingest.permits.check_switch(tenant, &app).await?;
+    if !draft.cascade.is_empty() {
+        senders::check(&draft.cascade, &*ingest.permits.sms_ways(tenant.key).await?)?;
+    }
     let platforms = ingest.permits.platforms(tenant.key, app.app_key).await?;
     let meant: Vec<Platform> = platforms.iter().copied().filter(|platform| draft.to.admits(*platform)).collect();
     let id = NotificationId(Uuid::now_v7());

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::call::{Call, answer};
 use super::listing::{choice, page, text};
 use super::{refuse, time};
-use crate::accept::{self, Accepted, Api};
+use crate::accept::{self, Accepted, Api, Wish};
 use crate::auth::{Caller, Grant, TenantRef};
 use crate::bodies::draft::{Valid, validate};
 use crate::deliveries;
@@ -66,12 +66,33 @@ impl pb::notifications_server::Notifications for Notifications {
     async fn cancel(&self, request: Request<pb::CancelRequest>) -> Answer<pb::Notification> {
         let method = "carillon.v1.Notifications/Cancel";
         answer(&self.0, method, Grant::Send, request, async |call| {
-            let id = read_id(&call.message.id)?;
-            accept::cancel(&self.0, tenant(&call.caller)?, id, only(&call.caller)).await?;
-            find(&self.0, &call.caller, id).await.map(view::notification)
+            steered(&self.0, Wish::Cancel, &call.caller, &call.message.id).await
         })
         .await
     }
+
+    async fn pause(&self, request: Request<pb::PauseRequest>) -> Answer<pb::Notification> {
+        let method = "carillon.v1.Notifications/Pause";
+        answer(&self.0, method, Grant::Send, request, async |call| {
+            steered(&self.0, Wish::Pause, &call.caller, &call.message.id).await
+        })
+        .await
+    }
+
+    async fn resume(&self, request: Request<pb::ResumeRequest>) -> Answer<pb::Notification> {
+        let method = "carillon.v1.Notifications/Resume";
+        answer(&self.0, method, Grant::Send, request, async |call| {
+            steered(&self.0, Wish::Resume, &call.caller, &call.message.id).await
+        })
+        .await
+    }
+}
+
+/// Does what is wished, and shows the notification as it stands then.
+async fn steered(ingest: &Ingest, wish: Wish, caller: &Caller, id: &str) -> Result<pb::Notification, Refusal> {
+    let id = read_id(id)?;
+    accept::steer(ingest, wish, tenant(caller)?, id, only(caller)).await?;
+    find(ingest, caller, id).await.map(view::notification)
 }
 
 async fn send(ingest: &Ingest, call: Call<pb::SendRequest>) -> Result<pb::SendResponse, Refusal> {

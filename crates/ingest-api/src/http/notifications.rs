@@ -24,10 +24,10 @@ use super::idempotency::IdempotencyKey;
 use super::problem::Problem;
 use super::query::{Page, Query};
 use super::request_id::RequestId;
-use crate::accept::{self, Accepted, Api};
-use crate::auth::Caller;
+use crate::accept::{self, Accepted, Api, Wish};
+use crate::auth::{Caller, TenantRef};
 use crate::bodies::draft::{self, one_of};
-use crate::ingest::Shared;
+use crate::ingest::{Ingest, Shared};
 use crate::refusal::Refusal;
 use body::{Batch, RawJson, Single};
 use request::{BatchRequest, NotificationRequest};
@@ -41,6 +41,8 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(send_batch))
         .routes(routes!(get))
         .routes(routes!(cancel))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
         .merge(deliveries::routes())
 }
 
@@ -163,9 +165,50 @@ async fn cancel(
     TenantCaller { caller, tenant }: TenantCaller,
     Path(id): Path<String>,
 ) -> Result<Json<Notification>, Problem> {
-    let id = read_id(&id)?;
-    accept::cancel(&ingest, &tenant, id, only(&caller)).await?;
-    let found = ingest.store.get_notification(tenant.key, id, only(&caller)).await?;
+    steered(&ingest, Wish::Cancel, &caller, &tenant, &id).await
+}
+
+/// Stops sending for a while, within 2 seconds: what is at a provider already arrives, nothing else goes out, and cascades neither fire nor
+/// count down. The time to live runs on. What is scheduled may be paused too, and keeps its time. Pausing twice is fine.
+#[utoipa::path(
+    post, path = "/v1/notifications/{id}/pause", tag = "notifications", params(("id" = String, Path)),
+    responses((status = 200, body = Notification), (status = 404, description = "not_found"),
+              (status = 409, description = "invalid_state: it is finished or cancelled"))
+)]
+async fn pause(
+    State(ingest): State<Shared>,
+    TenantCaller { caller, tenant }: TenantCaller,
+    Path(id): Path<String>,
+) -> Result<Json<Notification>, Problem> {
+    steered(&ingest, Wish::Pause, &caller, &tenant, &id).await
+}
+
+/// Goes on where a pause stopped it. What is scheduled waits for its time; what missed it goes out at once; what outlived its time to live
+/// ends as expired. Resuming what is not paused changes nothing.
+#[utoipa::path(
+    post, path = "/v1/notifications/{id}/resume", tag = "notifications", params(("id" = String, Path)),
+    responses((status = 200, body = Notification), (status = 404, description = "not_found"),
+              (status = 409, description = "invalid_state: it is finished or cancelled"))
+)]
+async fn resume(
+    State(ingest): State<Shared>,
+    TenantCaller { caller, tenant }: TenantCaller,
+    Path(id): Path<String>,
+) -> Result<Json<Notification>, Problem> {
+    steered(&ingest, Wish::Resume, &caller, &tenant, &id).await
+}
+
+/// Does what is wished, and shows the notification as it stands then.
+async fn steered(
+    ingest: &Ingest,
+    wish: Wish,
+    caller: &Caller,
+    tenant: &TenantRef,
+    id: &str,
+) -> Result<Json<Notification>, Problem> {
+    let id = read_id(id)?;
+    accept::steer(ingest, wish, tenant, id, only(caller)).await?;
+    let found = ingest.store.get_notification(tenant.key, id, only(caller)).await?;
     Ok(Json(Notification::of(found.ok_or_else(Refusal::not_found)?)))
 }
 

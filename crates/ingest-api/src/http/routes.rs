@@ -110,6 +110,8 @@ pub(super) const ROUTES: &[Route] = &[
     route(Method::POST, "/v1/notifications:batch", server(Grant::Send)),
     route(Method::GET, "/v1/notifications/{id}", server(Grant::Read)),
     route(Method::POST, "/v1/notifications/{id}/cancel", server(Grant::Send)),
+    route(Method::POST, "/v1/notifications/{id}/pause", server(Grant::Send)),
+    route(Method::POST, "/v1/notifications/{id}/resume", server(Grant::Send)),
     route(Method::GET, "/v1/notifications/{id}/deliveries", server(Grant::Read)),
     route(Method::POST, "/v1/receipts", server_or_device(Grant::Devices)),
     route(Method::GET, "/v1/sms/gateways", server(Grant::Read)),

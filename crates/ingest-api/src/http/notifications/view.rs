@@ -74,7 +74,7 @@ pub(super) struct Notification {
     app: String,
     reference: Option<String>,
     metadata: BTreeMap<String, String>,
-    /// scheduled, sending, cancelled, finished (nothing is queued and no cascade waits).
+    /// scheduled, sending, paused, cancelled, finished (nothing is queued and no cascade waits).
     state: &'static str,
     /// no_recipients, when it finished because nobody was meant.
     reason: Option<String>,

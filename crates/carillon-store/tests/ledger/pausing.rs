@@ -1,0 +1,411 @@
+//! Pause and resume: nothing is granted, published or fired meanwhile, all of it goes on afterwards, and a wait does not count the pause.
+
+use crate::world::{NewCascadeShape, World, closed, sent};
+use carillon_domain::cascade::Unless;
+use carillon_domain::chunk::Position;
+use carillon_domain::delivery_status::{Reason, Status};
+use carillon_domain::ids::{ChunkId, NotificationId, RunId};
+use carillon_domain::notification::State;
+use carillon_domain::platform::{Lane, Platform};
+use carillon_store::{Continue, DueCascades, Steered};
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+async fn pause(world: &World, id: NotificationId) -> Steered {
+    world.store.pause_notification(world.tenant, id, None).await.unwrap()
+}
+
+async fn resume(world: &World, id: NotificationId) -> Steered {
+    world.store.resume_notification(world.tenant, id, None).await.unwrap()
+}
+
+async fn state(world: &World, id: NotificationId) -> (State, Option<i64>) {
+    let row = world.store.get_notification(world.tenant, id, None).await.unwrap().unwrap();
+    (row.state, row.push.pending)
+}
+
+/// What the scan would publish.
+async fn due(world: &World) -> usize {
+    world.store.due_chunks(Platform::Apns, Lane::Transactional, 100, 50).await.unwrap().len()
+}
+
+async fn due_cascades(world: &World) -> DueCascades {
+    world.store.due_cascades(100, Duration::from_secs(30), 0).await.unwrap()
+}
+
+/// Makes rows due that would be due later.
+async fn pass(world: &World) {
+    world.sql.batch_execute("UPDATE chunks SET due_at = now() WHERE due_at IS NOT NULL").await.unwrap();
+}
+
+async fn id_of(world: &World, run: RunId) -> NotificationId {
+    let sql = "SELECT notification_id FROM notifications WHERE run_id = $1";
+    NotificationId(world.sql.query_one(sql, &[&run.0]).await.unwrap().get(0))
+}
+
+async fn set_aside(world: &World, chunk: ChunkId) -> bool {
+    let sql = "SELECT due_at = expires_at AND NOT outstanding FROM chunks WHERE run_id = $1 AND chunk = $2";
+    world.sql.query_one(sql, &[&chunk.run.0, &(chunk.number as i32)]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_paused_chunk_is_neither_published_nor_granted_and_goes_on_after_the_resume() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let chunk = world.chunk(&["u1"]).await;
+    let id = id_of(&world, chunk.run).await;
+    assert_eq!((pause(&world, id).await, pause(&world, id).await), (Steered::Done, Steered::Done), "twice is fine");
+    assert_eq!(state(&world, id).await, (State::Paused, Some(1)));
+    pass(&world).await;
+    assert_eq!(due(&world).await, 0);
+    assert!(set_aside(&world, chunk).await, "looked at when it expires");
+    assert_eq!(world.claim(chunk).await, None);
+    assert_eq!((resume(&world, id).await, resume(&world, id).await), (Steered::Done, Steered::Done), "twice is fine");
+    assert_eq!(due(&world).await, 0, "not before it is taken up");
+    assert_eq!(world.store.take_up_resumed().await.unwrap(), 1);
+    assert_eq!(world.store.take_up_resumed().await.unwrap(), 0, "once");
+    assert_eq!(due(&world).await, 1);
+    let grant = world.claim(chunk).await.expect("it goes on");
+    world.report(chunk, grant.lease, vec![sent(0)], true).await;
+    assert_eq!(state(&world, id).await, (State::Finished, Some(0)));
+}
+
+#[tokio::test]
+async fn a_copy_that_meets_a_pause_gives_its_credit_back() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let chunk = world.chunk(&["u1"]).await;
+    pause(&world, id_of(&world, chunk.run).await).await;
+    assert!(!set_aside(&world, chunk).await, "it lies in a queue");
+    assert_eq!(world.claim(chunk).await, None);
+    assert!(set_aside(&world, chunk).await);
+}
+
+#[tokio::test]
+async fn who_sends_when_it_is_paused_starts_nothing_more_and_keeps_the_chunk_until_all_is_told() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    world.device("u1", "d2").await;
+    let chunk = world.chunk(&["u1"]).await;
+    let id = id_of(&world, chunk.run).await;
+    let grant = world.claim(chunk).await.unwrap();
+    pause(&world, id).await;
+    world.sql.batch_execute("UPDATE chunks SET lease_until = now() + interval '100 ms'").await.unwrap();
+    let told = world.report(chunk, grant.lease, vec![], false).await;
+    assert_eq!(told.answers[0], Continue::Stop);
+    let left = "SELECT lease_until > now() + interval '4 s' AND due_at > lease_until FROM chunks";
+    assert!(world.sql.query_one(left, &[]).await.unwrap().get::<_, bool>(0), "its requests under way are its own");
+    // Resumed while a request is under way: nobody else sends it meanwhile.
+    resume(&world, id).await;
+    world.store.take_up_resumed().await.unwrap();
+    assert_eq!((due(&world).await, world.claim(chunk).await), (0, None));
+    world.report(chunk, grant.lease, vec![sent(1)], true).await;
+    assert_eq!(due(&world).await, 1);
+    assert_eq!(world.claim(chunk).await.unwrap().positions, [(0, 0)]);
+}
+
+#[tokio::test]
+async fn what_is_given_back_during_a_pause_waits_for_the_resume() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let chunk = world.chunk(&["u1"]).await;
+    let id = id_of(&world, chunk.run).await;
+    let grant = world.claim(chunk).await.unwrap();
+    pause(&world, id).await;
+    world.report(chunk, grant.lease, vec![], true).await;
+    assert!(set_aside(&world, chunk).await);
+    resume(&world, id).await;
+    world.store.take_up_resumed().await.unwrap();
+    assert_eq!(due(&world).await, 1);
+}
+
+#[tokio::test]
+async fn a_deferred_chunk_keeps_its_time_across_a_pause() {
+    let world = World::new().await;
+    let run = world.waiting_chunks((world.tenant.0, world.app.0), 2, 0).await;
+    let id = NotificationId(run.0);
+    // The second one was deferred for ten minutes.
+    let deferred = "UPDATE chunks SET not_before = decode('58020000', 'hex'), due_at = expires_at WHERE chunk = 1";
+    world.sql.batch_execute(deferred).await.unwrap();
+    pause(&world, id).await;
+    let take = async || world.store.due_chunks(Platform::Apns, Lane::Bulk, 100, 50).await.unwrap();
+    assert!(take().await.is_empty());
+    resume(&world, id).await;
+    world.store.take_up_resumed().await.unwrap();
+    let due = take().await;
+    assert_eq!(due.iter().map(|c| c.chunk.number).collect::<Vec<_>>(), [0]);
+    let sql = "SELECT extract(epoch FROM due_at - run_started_at)::float8 FROM chunks WHERE chunk = 1";
+    let later: f64 = world.sql.query_one(sql, &[]).await.unwrap().get(0);
+    assert!((599.0..=601.0).contains(&later), "{later}");
+}
+
+#[tokio::test]
+async fn a_paused_backlog_hides_nobody_else_and_is_taken_up_in_pages() {
+    let world = World::new().await;
+    let run = world.waiting_chunks((world.tenant.0, world.app.0), 2_500, 600).await;
+    let other = world.other_tenant("other").await;
+    pause(&world, NotificationId(run.0)).await;
+    world.waiting_chunks(other, 3, 10).await;
+    let take = async |limit| world.store.due_chunks(Platform::Apns, Lane::Bulk, 5_000, limit).await.unwrap().len();
+    assert_eq!(take(50).await, 3);
+    while world.sql.query_one("SELECT count(*) FROM chunks WHERE due_at <= now()", &[]).await.unwrap().get::<_, i64>(0)
+        > 0
+    {
+        assert_eq!(take(50).await, 0);
+    }
+    resume(&world, NotificationId(run.0)).await;
+    assert_eq!(world.store.take_up_resumed().await.unwrap(), 1);
+    assert_eq!(take(5_000).await, 2_500);
+}
+
+#[tokio::test]
+async fn what_is_paused_before_its_time_waits_for_it_after_the_resume_or_is_sent_at_once() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for hours in [1, 2] {
+        let mut new = world.notification(NotificationId(Uuid::now_v7()));
+        new.scheduled_at = Some(Timestamp::now() + SignedDuration::from_hours(hours));
+        ids.push(new.notification_id);
+        world.store.accept_group(&[new]).await.unwrap();
+    }
+    for id in &ids {
+        assert_eq!((pause(&world, *id).await, state(&world, *id).await), (Steered::Done, (State::Paused, None)));
+    }
+    // The first one's time comes while it is paused.
+    let sql = "UPDATE notifications SET scheduled_at = now() - interval '1 minute', due_at = now() WHERE notification_id = $1";
+    world.sql.execute(sql, &[&ids[0].0]).await.unwrap();
+    assert!(world.store.due_notifications(10).await.unwrap().is_empty());
+    let (expansion, runs) = world.store.expand(&ids).await.unwrap();
+    assert!(runs.is_empty(), "a wake-up that comes all the same starts nothing");
+    expansion.abandon().await.unwrap();
+    let looked = world.store.due_paused(10).await.unwrap();
+    assert_eq!(looked.iter().map(|d| d.notification_id).collect::<Vec<_>>(), [ids[0]]);
+    world.store.look_later(&looked[0], Some(looked[0].now + SignedDuration::from_hours(1))).await.unwrap();
+    assert!(world.store.due_paused(10).await.unwrap().is_empty());
+    for id in &ids {
+        assert_eq!(resume(&world, *id).await, Steered::Done);
+    }
+    assert_eq!((state(&world, ids[0]).await.0, state(&world, ids[1]).await.0), (State::Sending, State::Scheduled));
+    let due = world.store.due_notifications(10).await.unwrap();
+    assert_eq!(due.iter().map(|d| d.notification_id).collect::<Vec<_>>(), [ids[0]]);
+    let kept = "SELECT due_at = scheduled_at FROM notifications WHERE notification_id = $1";
+    assert!(world.sql.query_one(kept, &[&ids[1].0]).await.unwrap().get::<_, bool>(0));
+}
+
+#[tokio::test]
+async fn a_walk_that_is_paused_goes_on_from_its_cursor() {
+    let world = World::new().await;
+    let id = world.accept().await;
+    let page = async |epoch: i32, cursor: &str| {
+        let (expansion, runs) = world.store.expand(&[id]).await.unwrap();
+        assert_eq!(runs[0].epoch, epoch);
+        let page = crate::finishing::empty(&world, id, expansion.now(), cursor.is_empty());
+        let cursor = Some(cursor.to_owned()).filter(|c| !c.is_empty());
+        expansion.commit(vec![carillon_store::Page { cursor, persons: 1, ..page }], 0).await.unwrap();
+    };
+    page(0, "u:b").await;
+    pause(&world, id).await;
+    let (expansion, runs) = world.store.expand(&[id]).await.unwrap();
+    assert!(runs.is_empty(), "it stops");
+    expansion.abandon().await.unwrap();
+    resume(&world, id).await;
+    let due = world.store.due_notifications(10).await.unwrap();
+    assert_eq!((due.len(), due[0].epoch), (1, 3), "woken at once");
+    let (expansion, runs) = world.store.expand(&[id]).await.unwrap();
+    assert_eq!((runs[0].cursor.as_deref(), runs[0].next_person), (Some("u:b"), 1));
+    expansion.abandon().await.unwrap();
+    page(3, "").await;
+    assert_eq!(state(&world, id).await.0, State::Finished);
+}
+
+#[tokio::test]
+async fn a_cascade_of_a_paused_notification_neither_fires_nor_counts_down() {
+    let world = World::new().await;
+    for user in ["u1", "u2", "u3"] {
+        world.device(user, user).await;
+    }
+    let id = world.accept().await;
+    let shape = NewCascadeShape { unless: Unless::Read, within: 600 };
+    let chunk = world.expand(id, &["u1", "u2", "u3"], Some(shape)).await;
+    let grant = world.claim(chunk).await.unwrap();
+    world.report(chunk, grant.lease, vec![sent(0), sent(1)], true).await;
+    // Sent nine minutes ago, paused for the last eight: one minute counted.
+    let sql = "UPDATE cascades SET first_sent_at = now() - interval '9 min', released_at = now() - interval '9 min'";
+    world.sql.batch_execute(sql).await.unwrap();
+    pause(&world, id).await;
+    world.sql.batch_execute("UPDATE notifications SET paused_at = now() - interval '8 min'").await.unwrap();
+    // The first person's time comes during the pause, the second one's after it; the third one's push fails meanwhile.
+    world.sql.batch_execute("UPDATE cascades SET due_at = now() WHERE person_number = 0").await.unwrap();
+    world
+        .sql
+        .batch_execute("UPDATE cascades SET due_at = now() + interval '1 min' WHERE person_number = 1")
+        .await
+        .unwrap();
+    world.report(chunk, grant.lease, vec![closed(2, Status::Failed, Some(Reason::TokenInvalid))], true).await;
+    let taken = due_cascades(&world).await;
+    assert_eq!((taken.cascades.len(), taken.taken), (0, 2));
+    assert_eq!(
+        (world.cascade_state(chunk.run, 0).await, world.cascade_state(chunk.run, 2).await),
+        ((1, None), (1, None))
+    );
+    assert_eq!(due_cascades(&world).await.taken, 0, "set aside");
+    assert_eq!(state(&world, id).await.0, State::Paused);
+
+    resume(&world, id).await;
+    world.store.take_up_resumed().await.unwrap();
+    let fired = due_cascades(&world).await;
+    assert_eq!(fired.cascades.iter().map(|c| c.id.person_number).collect::<Vec<_>>(), [2], "what fires at once");
+    let (_, waits) = world.cascade_state(chunk.run, 0).await;
+    assert!(waits.is_some_and(|s| (530.0..=545.0).contains(&s)), "nine minutes are left: {waits:?}");
+    // Who was not looked at during the pause waits as long.
+    world.sql.batch_execute("UPDATE cascades SET due_at = now() WHERE person_number = 1").await.unwrap();
+    assert!(due_cascades(&world).await.cascades.is_empty());
+    let (_, waits) = world.cascade_state(chunk.run, 1).await;
+    assert!(waits.is_some_and(|s| (530.0..=545.0).contains(&s)), "{waits:?}");
+    // And then it fires.
+    world
+        .sql
+        .batch_execute(
+            "UPDATE cascades SET first_sent_at = now() - interval '19 min', due_at = now() WHERE person_number = 1",
+        )
+        .await
+        .unwrap();
+    let fired = due_cascades(&world).await;
+    assert_eq!(fired.cascades.iter().map(|c| c.id.person_number).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn waits_do_not_count_pauses_however_they_lie() {
+    let world = World::new().await;
+    let waited = async |pauses: &str| -> i64 {
+        let sql = format!(
+            "SELECT extract(epoch FROM carillon_waited('epoch'::timestamptz + interval '100 s', interval '50 s', '{pauses}'::tstzmultirange))::int8"
+        );
+        world.sql.query_one(&sql, &[]).await.unwrap().get(0)
+    };
+    let at = |s: i64| Timestamp::from_second(s).unwrap().to_string();
+    let span = |from: i64, to: i64| format!("[{},{})", at(from), at(to));
+    assert_eq!(waited("{}").await, 150);
+    assert_eq!(waited(&format!("{{{}}}", span(10, 90))).await, 150, "before it began");
+    assert_eq!(waited(&format!("{{{}}}", span(90, 120))).await, 170, "begun during a pause");
+    assert_eq!(waited(&format!("{{{}}}", span(110, 120))).await, 160);
+    assert_eq!(waited(&format!("{{{}}}", span(150, 900))).await, 150, "after it was over");
+    let both = format!("{{{},{}}}", span(110, 120), span(155, 200));
+    assert_eq!(waited(&both).await, 205, "the second one came because of the first");
+}
+
+#[tokio::test]
+async fn a_read_during_a_pause_stops_a_cascade_that_was_set_aside() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let id = world.accept().await;
+    let chunk = world.expand(id, &["u1"], Some(NewCascadeShape { unless: Unless::Read, within: 600 })).await;
+    let grant = world.claim(chunk).await.unwrap();
+    world.report(chunk, grant.lease, vec![sent(0)], true).await;
+    pause(&world, id).await;
+    world.sql.batch_execute("UPDATE cascades SET due_at = now()").await.unwrap();
+    due_cascades(&world).await;
+    let read = crate::receipt(chunk, 0, carillon_domain::receipt::Event::Opened);
+    let (results, _) = world.store.record_receipts(world.tenant, &[read], 0).await.unwrap();
+    assert_eq!(results[0].cascade, carillon_domain::receipt::CascadeEffect::Stopped);
+    assert_eq!(state(&world, id).await.0, State::Finished, "nothing is left to resume");
+    assert_eq!(resume(&world, id).await, Steered::Over(State::Finished));
+}
+
+#[tokio::test]
+async fn cancelling_what_is_paused_closes_all_of_it() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let id = world.accept().await;
+    let chunk = world.expand(id, &["u1"], Some(NewCascadeShape { unless: Unless::Read, within: 600 })).await;
+    pause(&world, id).await;
+    pass(&world).await;
+    assert_eq!(due(&world).await, 0);
+    world.sql.batch_execute("UPDATE cascades SET due_at = now()").await.unwrap();
+    due_cascades(&world).await;
+    assert_eq!(world.store.cancel_notification(world.tenant, id, None).await.unwrap(), Steered::Done);
+    world.store.close_cancelled(0).await.unwrap();
+    assert_eq!(world.positions(chunk).await.get(0), Some(Position::Closed(Status::Cancelled)));
+    assert_eq!(world.cascade_state(chunk.run, 0).await, (4, None));
+    assert_eq!(state(&world, id).await, (State::Cancelled, Some(0)));
+    assert_eq!(pause(&world, id).await, Steered::Over(State::Cancelled));
+    assert_eq!(resume(&world, id).await, Steered::Over(State::Cancelled));
+}
+
+#[tokio::test]
+async fn what_expires_during_a_pause_is_closed_and_ends_by_itself() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let chunk = world.chunk(&["u1"]).await;
+    let id = id_of(&world, chunk.run).await;
+    pause(&world, id).await;
+    assert!(world.store.due_paused(10).await.unwrap().is_empty(), "due when it expires");
+    world.sql.batch_execute("UPDATE chunks SET expires_at = now() - interval '2 min', due_at = now()").await.unwrap();
+    world
+        .sql
+        .batch_execute("UPDATE notifications SET expires_at = now() - interval '2 min', due_at = now()")
+        .await
+        .unwrap();
+    let looked = world.store.due_paused(10).await.unwrap();
+    world.store.let_expire(&looked[0]).await.unwrap();
+    assert_eq!(world.store.take_up_resumed().await.unwrap(), 1);
+    assert_eq!(due(&world).await, 1, "a dispatcher closes it, or the housekeeping");
+    world.sql.batch_execute("UPDATE chunks SET due_at = now()").await.unwrap();
+    assert_eq!(world.store.close_expired(0).await.unwrap(), [chunk.run]);
+    world.store.finish_runs(&[chunk.run]).await.unwrap();
+    assert_eq!(state(&world, id).await, (State::Finished, Some(0)));
+}
+
+#[tokio::test]
+async fn another_tenants_notification_is_like_none() {
+    let world = World::new().await;
+    let id = world.accept().await;
+    let stranger = carillon_domain::ids::TenantKey(world.tenant.0 + 1);
+    assert_eq!(world.store.pause_notification(stranger, id, None).await.unwrap(), Steered::Absent);
+    assert_eq!(world.store.resume_notification(stranger, id, None).await.unwrap(), Steered::Absent);
+    let other = ["other".to_owned()];
+    assert_eq!(world.store.pause_notification(world.tenant, id, Some(&other)).await.unwrap(), Steered::Absent);
+}
+
+#[tokio::test]
+async fn whoever_pauses_resumes_claims_and_scans_at_once_nothing_is_left_aside() {
+    let world = Arc::new(World::new().await);
+    for d in 0..40 {
+        world.device(&format!("u{d}"), &format!("d{d}")).await;
+    }
+    let mut chunks = Vec::new();
+    let id = {
+        let run = world.waiting_chunks((world.tenant.0, world.app.0), 40, 0).await;
+        chunks.extend((0..40).map(|number| ChunkId { run, number }));
+        NotificationId(run.0)
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for worker in 0..4usize {
+        let (world, chunks) = (Arc::clone(&world), chunks.clone());
+        tasks.spawn(async move {
+            for round in 0..60 {
+                match worker {
+                    0 => drop(pause(&world, id).await),
+                    1 => {
+                        resume(&world, id).await;
+                        world.store.take_up_resumed().await.unwrap();
+                    }
+                    2 => drop(world.store.due_chunks(Platform::Apns, Lane::Bulk, 1_000, 10).await.unwrap()),
+                    _ => {
+                        let chunk = chunks[round % chunks.len()];
+                        if let Some(grant) = world.claim(chunk).await {
+                            world.report(chunk, grant.lease, vec![], true).await;
+                        }
+                    }
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    resume(&world, id).await;
+    world.store.take_up_resumed().await.unwrap();
+    let aside = "SELECT count(*) FROM chunks WHERE due_at = expires_at";
+    assert_eq!(world.sql.query_one(aside, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
