@@ -17,11 +17,20 @@ pub(crate) struct Permits {
     switches: Cache<TenantKey, bool>,
     platforms: Cache<(TenantKey, AppKey), Vec<Platform>>,
     amqp_users: Cache<String, Caller>,
+    sms: Cache<TenantKey, SmsWays>,
+}
+
+/// The names of what a tenant's text messages may go through.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct SmsWays {
+    pub(crate) gateways: Vec<String>,
+    /// Senders, each with its gateways.
+    pub(crate) senders: Vec<(String, Vec<String>)>,
 }
 
 impl Permits {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, switches: Cache::new(), platforms: Cache::new(), amqp_users: Cache::new() }
+        Self { store, switches: Cache::new(), platforms: Cache::new(), amqp_users: Cache::new(), sms: Cache::new() }
     }
 
     /// Refuses while `push_enabled` is off on the account or the app.
@@ -48,6 +57,23 @@ impl Permits {
             Ok::<_, Refusal>(Some(credentials.into_iter().map(|credential| credential.platform).collect()))
         };
         Ok(self.platforms.get(&(tenant, app), load).await?.unwrap_or_default())
+    }
+
+    /// What a tenant's text messages may go through.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub(crate) async fn sms_ways(&self, tenant: TenantKey) -> Result<Arc<SmsWays>, Refusal> {
+        let load = async {
+            let mut routes = self.store.sms_routes(&[tenant]).await?;
+            let ways = routes.pop().map(|routes| SmsWays {
+                gateways: routes.gateways.into_iter().map(|gateway| gateway.gateway).collect(),
+                senders: routes.senders.into_iter().map(|sender| (sender.sender, sender.gateways)).collect(),
+            });
+            // Who has none is about to get some: that is not remembered.
+            Ok::<_, Refusal>(ways.filter(|ways| !ways.gateways.is_empty()))
+        };
+        Ok(self.sms.get(&tenant, load).await?.unwrap_or_default())
     }
 
     /// Whom a user of the broker speaks for.
@@ -78,6 +104,9 @@ impl Permits {
         }
         if concerns("credentials") || concerns("apps") {
             self.platforms.clear();
+        }
+        if concerns("sms_gateways") || concerns("sms_senders") {
+            self.sms.clear();
         }
     }
 }

@@ -42,7 +42,9 @@ pub(crate) async fn register(
     key: [u8; 32],
 ) -> Result<Registration, Refusal> {
     let (tenant, app) = find_app(ingest, caller, app).await?;
-    ingest.permits.check_switch(tenant, &app).await?;
+    if registers(caller, &body) {
+        ingest.permits.check_switch(tenant, &app).await?;
+    }
     check_identity(caller, &app, &body.change)?;
     let mut faults = Faults::new();
     check_device_id(&mut faults, "/path/device", device);
@@ -61,6 +63,12 @@ pub(crate) async fn register(
     };
     let (created, device) = put(ingest, keys, device, &change, who).await?;
     Ok(Registration { created, device, secret: secret.filter(|_| created) })
+}
+
+/// What `push_enabled` off refuses: a new copy, and every token. What is said about a device that is there is kept, for the day on which
+/// the switch is turned on again.
+fn registers(caller: &Caller, body: &DeviceBody) -> bool {
+    matches!(caller, Caller::App { .. }) || body.change.token.is_some() || body.bare_token.is_some()
 }
 
 /// A token that comes alone is of the platform that the device has: what is absent stays (RFC 7396).

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use carillon_domain::fault::{ErrorCode, Faults};
 use carillon_domain::ids::{check_slug, is_slug};
-use carillon_store::{DeletedSmsGateway, NewSmsGateway, SmsGateway};
+use carillon_store::{Changed, DeletedSmsGateway, NewSmsGateway, SmsGateway};
 use carillon_telemetry::Secret;
 use carillon_vault::Context;
 use http::StatusCode;
@@ -152,7 +152,9 @@ async fn delete(
     Path(gateway): Path<String>,
 ) -> Result<StatusCode, Problem> {
     known(&gateway)?;
-    match ingest.store.delete_sms_gateway(caller.tenant.key, &gateway).await? {
+    let deleted = ingest.store.delete_sms_gateway(caller.tenant.key, &gateway).await?;
+    ingest.forget(Changed::Table("sms_gateways"));
+    match deleted {
         DeletedSmsGateway::Deleted => Ok(StatusCode::NO_CONTENT),
         DeletedSmsGateway::Absent => Err(Refusal::not_found().into()),
         DeletedSmsGateway::InUse => Err(Problem::new(
@@ -191,6 +193,7 @@ async fn keep(
             version,
         };
         if let Some(kept) = ingest.store.put_sms_gateway(tenant.key, &new).await? {
+            ingest.forget(Changed::Table("sms_gateways"));
             return Ok(kept);
         }
     }

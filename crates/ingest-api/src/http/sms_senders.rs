@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use carillon_domain::fault::{ErrorCode, Faults};
 use carillon_domain::ids::is_slug;
-use carillon_store::{PutSmsSender, SmsSender};
+use carillon_store::{Changed, PutSmsSender, SmsSender};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -100,7 +100,9 @@ async fn put(
         let must = "must match [a-z0-9][a-z0-9_-]{0,62}, or be 1-15 letters, digits, spaces, '.', '-', '_' or '+'";
         return Err(Refusal::fault(ErrorCode::InvalidRequest, "/path/sender", must).into());
     }
-    match ingest.store.put_sms_sender(caller.tenant.key, &sender, &body.gateways).await? {
+    let kept = ingest.store.put_sms_sender(caller.tenant.key, &sender, &body.gateways).await?;
+    ingest.forget(Changed::Table("sms_senders"));
+    match kept {
         PutSmsSender::Kept(kept, new) => {
             Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(kept.into())))
         }
@@ -137,6 +139,7 @@ async fn delete(
 ) -> Result<StatusCode, Problem> {
     known(&sender)?;
     let deleted = ingest.store.delete_sms_sender(caller.tenant.key, &sender).await?;
+    ingest.forget(Changed::Table("sms_senders"));
     if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(Refusal::not_found().into()) }
 }
 

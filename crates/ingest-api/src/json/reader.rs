@@ -218,10 +218,10 @@ impl<'a> Object<'a> {
         self.read(name, "must be true or false", Value::as_bool)
     }
 
-    /// A whole number.
+    /// A whole number, however its fraction of nothing is written.
     pub(crate) fn integer(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
         let must = format!("must be a whole number from {} to {}", range.start(), range.end());
-        self.read(name, &must, |value| value.as_i64().filter(|n| range.contains(n)))
+        self.read(name, &must, |value| whole(value).filter(|n| range.contains(n)))
     }
 
     /// An RFC 3339 time.
@@ -233,7 +233,7 @@ impl<'a> Object<'a> {
     pub(crate) fn duration(&mut self, name: &'static str) -> Option<Seconds> {
         self.read(name, "must be a duration such as 30s, 15m, 2h, 7d or 4w, or whole seconds", |value| match value {
             Value::String(text) => Seconds::parse(text),
-            other => other.as_u64().and_then(|n| u32::try_from(n).ok()).map(Seconds),
+            other => whole(other).and_then(|n| u32::try_from(n).ok()).map(Seconds),
         })
     }
 
@@ -278,6 +278,16 @@ impl Drop for Object<'_> {
             self.findings.note_unknown(self.at(name));
         }
     }
+}
+
+/// A whole number: `3`, and `3.0` and `3e0` too, which JSON does not tell apart (RFC 8259, section 6) and which languages whose
+/// numbers are floats may write. Beyond 2^53 a float is not the number that was meant.
+fn whole(value: &Value) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value.as_i64().or_else(|| {
+        let float = value.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= EXACT)?;
+        Some(float as i64)
+    })
 }
 
 /// An item of a list.

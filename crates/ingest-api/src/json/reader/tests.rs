@@ -59,6 +59,21 @@ fn whole_seconds_and_units_are_the_same_duration() {
 }
 
 #[test]
+fn a_whole_number_may_be_written_with_a_fraction_of_nothing_and_no_other_fraction() {
+    let body = json!({"a": 3.0, "b": 3e2, "c": -0.0, "d": 120.0, "e": 3.5, "f": 1e300, "g": "3", "h": 9.0, "i": -1.0});
+    let (read, faults, _) = read(body, Unknown::Refuse, |o| {
+        let numbers = ["a", "b", "c"].map(|name| o.integer(name, 0..=300));
+        let duration = o.duration("d").map(|s| s.0);
+        let wrong = ["e", "f", "g", "h"].map(|name| o.integer(name, 0..=5));
+        (numbers, duration, wrong, o.duration("i"))
+    });
+    assert_eq!(read.unwrap(), ([Some(3), Some(300), Some(0)], Some(120), [None; 4], None));
+    let at: Vec<&str> = faults.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    assert_eq!(at, ["/e", "/f", "/g", "/h", "/i"]);
+    assert_eq!(faults[0].1, "must be a whole number from 0 to 5");
+}
+
+#[test]
 fn what_is_no_object_is_one_fault() {
     for body in [json!([]), json!(1), json!("x"), Value::Null] {
         let (read, faults, _) = read(body, Unknown::Refuse, |_| ());
