@@ -43,11 +43,7 @@ const DOORS: &[Door] = &[
         within: "crates",
         files: &[("carillon-egress/src/pool/connection.rs", 1), ("provider-sim/src/sms/reports.rs", 1)],
     },
-    Door {
-        words: &["connection.send(head"],
-        within: "crates/carillon-egress/src",
-        files: &[("pool/exchange.rs", 1)],
-    },
+    Door { words: &["connection.send(head"], within: "crates/carillon-egress/src", files: &[("pool/exchange.rs", 1)] },
     // The operator's command is a caller; the token library's client goes through egress.
     Door {
         words: &["client.request("],

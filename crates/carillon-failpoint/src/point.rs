@@ -63,6 +63,8 @@ points! {
     CascadesFinishCommit = "store.cascades_finish.commit",
     /// Pushes closed because their cascade had fired.
     CascadesCloseCommit = "store.cascades_close.commit",
+    /// Cascades taken that fired while a dispatcher held pushes of their persons.
+    CascadesOvertakenCommit = "store.cascades_overtaken.commit",
     /// Delivery reports of SMS gateways.
     SmsReportsCommit = "store.sms_reports.commit",
     /// Wake-ups of the segmenter.

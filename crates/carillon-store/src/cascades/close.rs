@@ -163,7 +163,9 @@ impl Store {
     /// # Errors
     /// [`crate::Error::Unavailable`] when the database is away.
     pub async fn cascades_to_close(&self, limit: i64) -> Result<Vec<CascadeId>> {
-        let rows = self.rows(TO_CLOSE, &[&limit, &super::finish::CLOSE_LATER.as_secs_f64()]).await?;
+        let rows = self
+            .write(Point::CascadesOvertakenCommit, TO_CLOSE, &[&limit, &super::finish::CLOSE_LATER.as_secs_f64()])
+            .await?;
         Ok(rows.iter().map(cascade_id).collect())
     }
 }

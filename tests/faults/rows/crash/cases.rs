@@ -54,7 +54,8 @@ const fn services(point: Point) -> &'static [&'static str] {
         Point::CascadesDueCommit
         | Point::CascadesAssignCommit
         | Point::CascadesFinishCommit
-        | Point::CascadesCloseCommit => CASCADE,
+        | Point::CascadesCloseCommit
+        | Point::CascadesOvertakenCommit => CASCADE,
         Point::PublishRuns => &["ingest-api", "segmenter"],
         Point::PublishParked => &["segmenter", "dispatcher-webpush", "dispatcher-apns", "dispatcher-fcm"],
         Point::Ack => &["dispatcher-webpush", "segmenter", "dispatcher-apns", "ingest-api", "dispatcher-fcm"],

@@ -133,7 +133,7 @@ impl<'a> Load<'a> {
     async fn scheduled(&self, number: usize) -> Result<()> {
         let at = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_secs(2))?;
         let devices = self.some(&mut Dice::new(number as u64, "scheduled"), number, 2);
-        self.send(&format!("scheduled-{number}"), devices, json!({"send_at": at.to_string()})).await
+        self.send(&format!("scheduled-{number}"), devices, json!({"schedule": {"at": at.to_string()}})).await
     }
 
     /// A provider that asks to come again in two seconds: the row waits, and the scan publishes it.

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const HIT: Duration = Duration::from_secs(30);
 /// From SIGTERM to the exit: what hangs must have been given up by then.
 const EXIT: Duration = Duration::from_secs(20);
+/// Something is sent four times a second.
+const AWAY: Duration = Duration::from_secs(1);
 /// Results of one chunk that a dispatcher may not have reported, and requests beside what its gauges say.
 const UNREPORTED: u64 = 64;
 
@@ -66,6 +68,8 @@ async fn once(platform: &Platform, victim: &Replica, case: Case) -> Result<Done>
         let other = platform.of(case.service).nth(1).context("a second replica")?;
         other.signal(Signal::TERM);
         other.ended(EXIT).await?;
+        // Dispatchers stay with the ledger that answered last: the other one is away until they have asked this one.
+        tokio::time::sleep(AWAY).await;
         other.respawn(&[])?;
         other.ready().await?;
     }
