@@ -127,7 +127,7 @@ async fn a_batch_over_grpc_answers_each_item() {
 }
 
 #[tokio::test]
-async fn listing_and_cancelling_work_over_grpc() {
+async fn listing_pausing_and_cancelling_work_over_grpc() {
     let t = Tenant::new().await;
     let mut client = NotificationsClient::new(channel().await);
     let mut ids = Vec::new();
@@ -141,6 +141,10 @@ async fn listing_and_cancelling_work_over_grpc() {
     let listed: Vec<_> = first.items.iter().chain(&second.items).map(|n| n.id.clone()).collect();
     assert_eq!(listed, ids.iter().rev().cloned().collect::<Vec<_>>());
     assert!(second.next_cursor.is_empty());
+    let paused = client.pause(with(&t.key, pb::PauseRequest { id: ids[0].clone() })).await.unwrap().into_inner();
+    assert_eq!(paused.state, "paused");
+    let resumed = client.resume(with(&t.key, pb::ResumeRequest { id: ids[0].clone() })).await.unwrap().into_inner();
+    assert_eq!(resumed.state, "sending");
     let cancelled = client.cancel(with(&t.key, pb::CancelRequest { id: ids[0].clone() })).await.unwrap().into_inner();
     assert_eq!(cancelled.state, "cancelled");
     let deliveries = pb::ListDeliveriesRequest { notification_id: ids[1].clone(), ..Default::default() };

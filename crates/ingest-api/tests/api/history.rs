@@ -134,6 +134,48 @@ async fn cancelling_stops_what_is_open_and_is_refused_when_nothing_is() {
 }
 
 #[tokio::test]
+async fn a_notification_is_paused_resumed_and_cancelled_from_either_state() {
+    let t = Tenant::new().await;
+    let (id, _) = queued(&t).await;
+    let steer = async |key: &str, id, verb: &str| call(key, Method::POST, &path(id, verb), None).await;
+    for (verb, state) in [("/resume", "sending"), ("/pause", "paused"), ("/pause", "paused")] {
+        let shown = steer(&t.key, id, verb).await.expect(200);
+        assert_eq!((&shown["state"], &shown["counts"]["push"]["pending"]), (&json!(state), &json!(1)), "{verb}");
+    }
+    let listed = get(&t.key, "/v1/notifications?state=paused").await.expect(200);
+    assert_eq!(listed["items"][0]["id"], json!(id));
+    assert_eq!(steer(&t.key, id, "/resume").await.expect(200)["state"], "sending");
+    assert_eq!(steer(&t.key, id, "/pause").await.expect(200)["state"], "paused");
+    assert_eq!(steer(&t.key, id, "/cancel").await.expect(200)["state"], "cancelled");
+    let done = accepted(&t).await;
+    t.sql.execute("UPDATE notifications SET state = 5 WHERE notification_id = $1", &[&done]).await.unwrap();
+    let other = accepted(&t).await;
+    let stranger = Tenant::new().await;
+    let reader = t.server_key(&["read"], None).await;
+    for verb in ["/pause", "/resume"] {
+        assert_eq!(steer(&t.key, id, verb).await.code(), (409, "invalid_state"), "cancelled: {verb}");
+        assert_eq!(steer(&t.key, done, verb).await.code(), (409, "invalid_state"), "finished: {verb}");
+        assert_eq!(steer(&t.key, Uuid::now_v7(), verb).await.code(), (404, "not_found"), "{verb}");
+        assert_eq!(steer(&stranger.key, other, verb).await.code(), (404, "not_found"), "{verb}");
+        assert_eq!(steer(&reader, other, verb).await.code(), (403, "forbidden"), "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_scheduled_keeps_its_time_when_it_is_paused() {
+    let t = Tenant::new().await;
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let body = json!({"app": "shop", "to": {"users": ["ola"]}, "content": {"title": "Hello"}, "schedule": {"at": at}});
+    let id: Uuid = post(&t.key, "/v1/notifications", body).await.expect(202)["id"].as_str().unwrap().parse().unwrap();
+    let steer = async |verb: &str| call(&t.key, Method::POST, &path(id, verb), None).await.expect(200);
+    assert_eq!(steer("/pause").await["state"], "paused");
+    assert_eq!(steer("/resume").await["state"], "scheduled");
+    steer("/pause").await;
+    t.sql.execute("UPDATE notifications SET scheduled_at = now() WHERE notification_id = $1", &[&id]).await.unwrap();
+    assert_eq!(steer("/resume").await["state"], "sending", "its time has come");
+}
+
+#[tokio::test]
 async fn notifications_are_listed_newest_first_in_stable_pages() {
     let t = Tenant::new().await;
     let mut ids = Vec::new();
