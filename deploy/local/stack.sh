@@ -16,6 +16,10 @@ usage: stack.sh VERB DIR [options]
   restart-broker DIR [--kill]    SIGTERM (or SIGKILL), then start on the same port and data; likewise
   restart-postgres DIR [--kill]  `fast` shutdown (or SIGKILL of the postmaster), then start
   start-broker, stop-broker, start-postgres, stop-postgres DIR [--kill]
+                                 start-broker --wipe: a broker that is down comes back with an empty disk
+  standby-postgres DIR           a second PostgreSQL that follows the first and confirms each of its commits
+  switch-postgres DIR            SIGKILL of the first; the second is promoted, the first comes back and can only be read
+  adopt-standby DIR              the promoted second takes the first one's data directory and port
   ctl DIR ARGS...                rabbitmqctl against this broker
 DIR/stack.env holds CARILLON_AMQP__URL, CARILLON_DATABASE__URL, and STACK_* for addresses and process ids.
 USAGE
@@ -336,9 +340,11 @@ prepare_postgres() {
 postgres_pid() { recorded "$PG_HOME/data/postmaster.pid"; }
 postgres_runs() { alive "$(postgres_pid)" "$PG_HOME/data"; }
 
-launch_postgres() {
+launch_postgres() { launch_postgres_in data "$PG_PORT"; }
+
+launch_postgres_in() { # directory port
   # pg_ctl waits until the server takes connections, and for an unclean shutdown's recovery.
-  (cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_HOME/data" -l "$PG_HOME/postgres.log" -o "-p $PG_PORT" \
+  (cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_HOME/$1" -l "$PG_HOME/postgres.log" -o "-p $2" \
     -t "$START_SECONDS" -w start) \
     >"$DIR/pg_ctl.log" 2>&1 </dev/null 9>&- || die "postgresql does not start, see $PG_HOME/postgres.log"
 }
@@ -377,6 +383,62 @@ stop_postgres() { # signal
   done
 }
 
+# ---- a second PostgreSQL ------------------------------------------------------------------------------------------
+
+standby_pid() { recorded "$PG_HOME/standby/postmaster.pid"; }
+standby_runs() { alive "$(standby_pid)" "$PG_HOME/standby"; }
+
+sql() { # port statement
+  PGPASSWORD=$PG_PASSWORD timeout 30 "$PG_BIN/psql" -qAtX -h 127.0.0.1 -p "$1" -U carillon -d postgres -c "$2"
+}
+
+start_standby() {
+  postgres_runs || die "postgresql does not run"
+  if standby_runs; then return; fi
+  rm -rf "$PG_HOME/standby"
+  say "standby: copying"
+  # Its password goes into the copy's settings, which only its owner reads.
+  (cd / && as_postgres env PGPASSWORD="$PG_PASSWORD" "$PG_BIN/pg_basebackup" -h 127.0.0.1 -p "$PG_PORT" -U carillon \
+    -D "$PG_HOME/standby" -R -X stream -c fast) >"$DIR/basebackup.log" 2>&1 9>&- || die "no copy, see $DIR/basebackup.log"
+  STANDBY_PORT=$(free_ports 1)
+  echo "STANDBY_PORT=$STANDBY_PORT" >"$DIR/standby"
+  launch_postgres_in standby "$STANDBY_PORT"
+  sql "$PG_PORT" "ALTER SYSTEM SET synchronous_standby_names = '*'" >/dev/null
+  sql "$PG_PORT" "SELECT pg_reload_conf()" >/dev/null
+  say "standby: follows on 127.0.0.1:$STANDBY_PORT"
+}
+
+switch_postgres() {
+  standby_runs || die "there is no standby"
+  load_standby
+  stop_postgres KILL
+  (cd / && as_postgres "$PG_BIN/pg_ctl" -D "$PG_HOME/standby" -w promote) >>"$DIR/pg_ctl.log" 2>&1 9>&- || die "no promotion, see $DIR/pg_ctl.log"
+  # As a former primary that somebody brought back: nobody writes to it, and whoever is connected must notice.
+  as_postgres touch "$PG_HOME/data/standby.signal"
+  launch_postgres
+  say "standby: promoted on 127.0.0.1:$STANDBY_PORT, the former primary can be read on 127.0.0.1:$PG_PORT"
+}
+
+adopt_standby() {
+  standby_runs || die "there is no standby"
+  stop_postgres TERM
+  end_process standby "$(standby_pid)" "$PG_HOME/standby" INT
+  rm -rf "$PG_HOME/data" "$DIR/standby"
+  mv "$PG_HOME/standby" "$PG_HOME/data"
+  launch_postgres
+  say "postgresql: the former standby runs on 127.0.0.1:$PG_PORT"
+}
+
+load_standby() {
+  STANDBY_PORT=
+  if [[ -f $DIR/standby ]]; then STANDBY_PORT=$(sed -n 's/^STANDBY_PORT=//p' "$DIR/standby"); fi
+}
+
+stop_standby() {
+  standby_runs || return 0
+  end_process standby "$(standby_pid)" "$PG_HOME/standby" INT
+}
+
 # ---- verbs -------------------------------------------------------------------------------------------------------
 
 write_env() {
@@ -393,6 +455,8 @@ write_env() {
       echo "STACK_EPMD_PID=$(epmd_pid)"
       echo "STACK_POSTGRES_PID=$(postgres_pid)"
       echo "STACK_POSTGRES_HOME=$PG_HOME"
+      load_standby
+      if [[ -n $STANDBY_PORT ]]; then echo "STACK_STANDBY_PORT=$STANDBY_PORT"; fi
     } >"$ENV_FILE.new"
   )
   mv "$ENV_FILE.new" "$ENV_FILE"
@@ -415,12 +479,12 @@ stop_all() {
     stop_epmd
   ) &
   local broker=$! code=0
-  (stop_postgres TERM) || code=1
+  (stop_standby && stop_postgres TERM) || code=1
   wait "$broker" || code=1
   [[ $code -eq 0 ]] || die "not everything stopped"
   rm -f "$ENV_FILE"
   if [[ $WIPE -eq 1 ]]; then
-    rm -rf "$PG_HOME" "$RABBIT" "$PORTS"
+    rm -rf "$PG_HOME" "$RABBIT" "$PORTS" "$DIR/standby"
     say "data deleted"
   fi
   say "stopped"
@@ -490,8 +554,23 @@ main() {
       locked
       known
       need_packages
+      if [[ $verb == start-broker && $WIPE -eq 1 ]]; then
+        ! broker_runs || die "rabbitmq runs: stop-broker first"
+        rm -rf "$RABBIT/mnesia"
+      fi
       [[ $verb == start-* ]] || "stop_${verb#*-}" "$signal"
       [[ $verb == stop-* ]] || "start_${verb#*-}"
+      write_env
+      ;;
+    standby-postgres | switch-postgres | adopt-standby)
+      locked
+      known
+      need_packages
+      case $verb in
+        standby-postgres) start_standby ;;
+        switch-postgres) switch_postgres ;;
+        adopt-standby) adopt_standby ;;
+      esac
       write_env
       ;;
     *) usage >&2; exit 64 ;;

@@ -111,9 +111,14 @@ impl Replica {
         Ok(String::from_utf8_lossy(&std::fs::read(&self.log)?).contains(words))
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process().as_ref().map(Kept::pid)
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn rss(&self) -> u64 {
-        let Some(pid) = self.process().as_ref().map(Kept::pid) else { return 0 };
+        let Some(pid) = self.pid() else { return 0 };
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());

@@ -1,7 +1,7 @@
 //! The fault run: a whole platform of real processes, load, faults by process id, and three ledgers joined at the end.
 //!
-//! `ROWS=F1,F8` runs some rows, `SEED=7` repeats a schedule, `CI=1` and `FULL=1` choose the sizes. docs/faults.md says what
-//! each row shows.
+//! `ROWS=F1,F8` runs some rows, `SEED=7` repeats a schedule, `CI=1` and `FULL=1` choose the sizes, `FRESH=1` begins a full run anew.
+//! docs/faults.md says what each row shows.
 
 #![allow(clippy::disallowed_macros, reason = "this program talks to people: printing is its output")]
 #![allow(clippy::disallowed_methods, reason = "a program at the rim: its words come by variables, and it has no Scope")]
@@ -29,8 +29,12 @@ mod waiting;
 
 mod audience;
 mod caller;
+#[path = "../load/cpu.rs"]
+#[allow(dead_code, reason = "the benchmark uses the rest")]
+mod cpu;
 mod dice;
 mod fleet;
+mod flood;
 mod observe;
 mod options;
 mod platform;
@@ -42,6 +46,7 @@ mod sampler;
 mod settings;
 mod stack;
 mod strike;
+mod trickle;
 
 use crate::options::Options;
 use crate::platform::Platform;
@@ -63,6 +68,7 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<bool> {
     let options = Options::from_environment()?;
     let mut report = Report::new(&options);
+    report.resume(options.fresh)?;
     let platform = Platform::start(&options.directory).await?;
     let outcome = rows::run(&platform, &options, &mut report).await;
     platform.stop().await;

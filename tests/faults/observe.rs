@@ -3,7 +3,7 @@
 use crate::fleet::Replica;
 use crate::platform::Platform;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What was under way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +20,11 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
+    /// Whether a fault that strikes now has something to break in every place: waiting, handed out, under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.ready.is_some_and(|n| n > 0) && self.unacked.is_some_and(|n| n > 0) && self.open > 0
+    }
+
     /// For the report.
     pub(crate) fn json(&self) -> Value {
         json!({"ready": self.ready, "unacked": self.unacked, "open": self.open,
@@ -28,6 +33,21 @@ impl Sight {
 }
 
 const OUT: &str = "SELECT count(*) FROM chunks WHERE due_at IS NOT NULL AND lease_until > now()";
+
+/// While the platform recovers there is nothing to break; a fault waits for it so long. Longer than a black hole lasts.
+const SOMETHING_TO_BREAK: Duration = Duration::from_secs(60);
+
+/// Looks until there is something to break in every place; what there was at last.
+pub(crate) async fn catch(platform: &Platform, victim: Option<&Replica>) -> Sight {
+    let began = Instant::now();
+    loop {
+        let sight = look(platform, victim).await;
+        if sight.is_busy() || began.elapsed() > SOMETHING_TO_BREAK {
+            return sight;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
 
 /// Looks now; what does not answer within a moment is unknown.
 pub(crate) async fn look(platform: &Platform, victim: Option<&Replica>) -> Sight {

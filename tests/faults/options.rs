@@ -28,10 +28,12 @@ pub(crate) struct Options {
     pub(crate) directory: PathBuf,
     /// The report.
     pub(crate) report: PathBuf,
+    /// What a full run has finished is done again.
+    pub(crate) fresh: bool,
 }
 
 impl Options {
-    /// `ROWS`, `SEED`, `FULL`, `CI` and `RUN_DIR`.
+    /// `ROWS`, `SEED`, `FULL`, `CI`, `FRESH` and `RUN_DIR`.
     ///
     /// # Errors
     /// A row that there is not, a seed that is no number.
@@ -54,7 +56,13 @@ impl Options {
         let here = std::env::current_dir()?;
         let own = word("RUN_DIR").map(|path| here.join(path));
         let report = own.as_deref().unwrap_or(Path::new("target")).join("faults.json");
-        Ok(Self { rows, seed, size, directory: own.unwrap_or_else(|| here.join(".run-faults")), report })
+        let fresh = word("FRESH").is_some();
+        Ok(Self { rows, seed, size, fresh, directory: own.unwrap_or_else(|| here.join(".run-faults")), report })
+    }
+
+    /// The seeds that a row is run with: the full form of F1 has five.
+    pub(crate) fn seeds(&self, row: &str) -> std::ops::Range<u64> {
+        self.seed..self.seed + if row == "F1" && self.size == Size::Full { 5 } else { 1 }
     }
 
     /// One of three, by size.

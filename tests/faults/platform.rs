@@ -46,6 +46,8 @@ pub(crate) struct Platform {
     pub(crate) replicas: Vec<Replica>,
     /// The public API of each replica.
     pub(crate) http: Vec<Http>,
+    /// The same, as `host:port`.
+    pub(crate) addresses: Vec<String>,
     /// And its gRPC, as `host:port`.
     pub(crate) grpc: Vec<String>,
     pub(crate) operator_key: String,
@@ -120,6 +122,7 @@ impl Platform {
         println!("{} processes are ready after {:.1} s", replicas.len(), began.elapsed().as_secs_f64());
         Ok(Self {
             sim_control: crate::sim::Sim::new(serde_json::from_value(serde_json::to_value(sim.urls())?)?),
+            addresses: http.clone(),
             http: http.iter().map(|address| Http::new(&format!("http://{address}"))).collect(),
             grpc,
             operator_key: common.operator_key,
@@ -141,6 +144,11 @@ impl Platform {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.broker.drained()).await;
         drop(self.replicas);
         self.stack.stop().await;
+    }
+
+    /// What connections of this program call themselves in the database.
+    pub(crate) fn own_connections(&self) -> [&'static str; 2] {
+        ["faults", ""]
     }
 
     /// The replicas of a service.

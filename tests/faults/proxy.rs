@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -31,7 +31,7 @@ pub(crate) struct Proxy {
 }
 
 struct State {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     cut: broadcast::Sender<Cut>,
     stalled: watch::Sender<bool>,
     open: AtomicUsize,
@@ -46,13 +46,18 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
-            target,
+            target: Mutex::new(target),
             cut: broadcast::channel(16).0,
             stalled: watch::Sender::new(false),
             open: AtomicUsize::new(0),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&state))).abort_handle();
         Ok(Self { address, state, task })
+    }
+
+    /// New connections lead elsewhere; those that are open stay where they are.
+    pub(crate) fn lead_to(&self, target: SocketAddr) {
+        *self.state.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// Where clients connect.
@@ -94,7 +99,8 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 }
 
 async fn connection(client: TcpStream, state: Arc<State>, mut cuts: broadcast::Receiver<Cut>) {
-    let Ok(server) = TcpStream::connect(state.target).await else {
+    let target = *state.target.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(server) = TcpStream::connect(target).await else {
         let _ = client.set_zero_linger();
         return;
     };

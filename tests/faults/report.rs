@@ -74,6 +74,12 @@ impl Row {
         self.faults.push(entry);
     }
 
+    /// The same of a fault that must find something to break in every place.
+    pub(crate) fn strike(&mut self, what: &str, sight: &crate::observe::Sight) {
+        self.fault(what, sight);
+        self.expect(sight.is_busy(), || format!("{what} found nothing to break in some place: {}", sight.json()));
+    }
+
     /// What does not hold breaks the row.
     pub(crate) fn expect(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
@@ -105,8 +111,9 @@ pub(crate) struct Report {
     started_at: jiff::Timestamp,
     began: Instant,
     rows: Vec<Value>,
-    passed: bool,
     path: PathBuf,
+    /// Where a full run keeps what it has finished.
+    kept: Option<PathBuf>,
 }
 
 impl Report {
@@ -118,9 +125,31 @@ impl Report {
             started_at: jiff::Timestamp::now(),
             began: Instant::now(),
             rows: Vec::new(),
-            passed: true,
             path: options.report.clone(),
+            kept: (options.size == Size::Full).then(|| options.directory.join("full.json")),
         }
+    }
+
+    /// Takes up what an earlier full run has finished and passed, unless everything is to be done anew.
+    ///
+    /// # Errors
+    /// If the file cannot be removed, or is none of ours.
+    pub(crate) fn resume(&mut self, fresh: bool) -> Result<()> {
+        let Some(path) = self.kept.as_ref().filter(|path| path.exists()) else { return Ok(()) };
+        if fresh {
+            return Ok(std::fs::remove_file(path)?);
+        }
+        let rows: Vec<Value> = serde_json::from_slice(&std::fs::read(path)?)?;
+        self.rows = rows.into_iter().filter(|row| row["passed"] == true).collect();
+        for row in &self.rows {
+            println!("{} with seed {} has passed before; FRESH=1 does it again", row["id"], row["seed"]);
+        }
+        Ok(())
+    }
+
+    /// Whether a row was finished with this seed.
+    pub(crate) fn has(&self, id: &str, seed: u64) -> bool {
+        self.rows.iter().any(|row| row["id"] == id && row["seed"] == seed)
     }
 
     /// A row that is through. The file is written anew each time, so that a run that is cut short leaves what it has.
@@ -133,14 +162,16 @@ impl Report {
             "{word}: {} accepted, {} lost, {} duplicates, {} stuck; {} kills, {} restarts, {} cuts",
             row.accepted, row.lost, row.duplicates, row.stuck, row.kills, row.restarts, row.cuts
         ));
-        self.passed &= row.passed();
         self.rows.push(row.json());
+        if let Some(path) = &self.kept {
+            std::fs::write(path, serde_json::to_vec_pretty(&self.rows)?)?;
+        }
         self.write()
     }
 
     /// Whether every row held.
     pub(crate) fn passed(&self) -> bool {
-        self.passed && !self.rows.is_empty()
+        !self.rows.is_empty() && self.rows.iter().all(|row| row["passed"] == true)
     }
 
     /// Writes the file.

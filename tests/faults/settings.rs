@@ -34,7 +34,7 @@ impl Common {
             ("DATABASE__CONNECTIONS", "6".to_owned()),
             // Small pages and chunks: more places where a kill can strike.
             ("SEGMENTER__PAGE_RECIPIENTS", "1000".to_owned()),
-            ("SEGMENTER__CHUNK_RECIPIENTS", "100".to_owned()),
+            ("SEGMENTER__CHUNK_RECIPIENTS", "50".to_owned()),
             ("TELEMETRY__LOG_FORMAT", "text".to_owned()),
         ] {
             environment.set(key, value);

@@ -51,6 +51,56 @@ impl Stack {
         Ok(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
+    /// The servers' processes.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub(crate) fn pids(&self) -> Result<Vec<u32>> {
+        let pid = |name: &str| self.known(name)?.parse().with_context(|| format!("{name} is no number"));
+        ["STACK_BROKER_PID", "STACK_POSTGRES_PID"].into_iter().map(pid).collect()
+    }
+
+    /// What the script wrote down.
+    fn known(&self, name: &str) -> Result<String> {
+        let path = self.directory.join("stack.env");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        let found = text.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name);
+        found.map(|(_, value)| value.to_owned()).with_context(|| format!("stack.env has no {name}"))
+    }
+
+    /// Starts the broker again with an empty disk.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub(crate) async fn revive_broker_empty(&self) -> Result<()> {
+        self.verb("start-broker", &["--wipe"], STEP).await
+    }
+
+    /// A second PostgreSQL that follows the first, and without which nothing is committed; its port.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub(crate) async fn follow(&self) -> Result<u16> {
+        self.verb("standby-postgres", &[], STEP).await?;
+        Ok(self.known("STACK_STANDBY_PORT")?.parse()?)
+    }
+
+    /// The first is killed, the second promoted, and the first comes back as one that only reads.
+    ///
+    /// # Errors
+    /// If one of them does not come up.
+    pub(crate) async fn switch_over(&self) -> Result<()> {
+        self.verb("switch-postgres", &[], STEP).await
+    }
+
+    /// The second takes the first one's place and port for good.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub(crate) async fn adopt(&self) -> Result<()> {
+        self.verb("adopt-standby", &[], STEP).await
+    }
+
     /// Stops it and deletes the data.
     pub(crate) async fn stop(&self) {
         if let Err(error) = self.verb("stop", &["--wipe"], STEP).await {

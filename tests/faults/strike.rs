@@ -2,7 +2,7 @@
 
 use crate::dice::Dice;
 use crate::fleet::{Replica, SERVICES};
-use crate::observe::{Sight, look};
+use crate::observe::{Sight, catch, look};
 use crate::platform::{Platform, Way};
 use crate::proxy::Cut;
 use crate::report::Row;
@@ -121,26 +121,26 @@ pub(crate) async fn strike<'a>(
     let sight = match fault {
         Fault::Kill(service) => {
             let victim = busiest(platform, service, dice).await?;
-            let sight = look(platform, Some(victim)).await;
+            let sight = catch(platform, Some(victim)).await;
             excused.add(victim, &sight);
             victim.kill().await?;
             row.kills += 1;
-            row.fault(&format!("SIGKILL {}", victim.name()), &sight);
+            row.strike(&format!("SIGKILL {}", victim.name()), &sight);
             tokio::time::sleep(wait).await;
             victim.respawn(&[])?;
             sight
         }
         Fault::Stop(service) => {
             let victim = busiest(platform, service, dice).await?;
-            let sight = look(platform, Some(victim)).await;
+            let sight = catch(platform, Some(victim)).await;
             excused.add(victim, &sight);
             victim.signal(Signal::STOP);
-            row.fault(&format!("SIGSTOP {} for {} s", victim.name(), STANDSTILL.as_secs()), &sight);
+            row.strike(&format!("SIGSTOP {} for {} s", victim.name(), STANDSTILL.as_secs()), &sight);
             later.push((tokio::time::Instant::now() + STANDSTILL, Heal::Continue(victim)));
             sight
         }
         Fault::Restart(server) => {
-            let sight = look(platform, None).await;
+            let sight = catch(platform, None).await;
             for replica in &platform.replicas {
                 if provider_of(replica.service).is_some() {
                     excused.add(replica, &look(platform, Some(replica)).await);
@@ -148,7 +148,7 @@ pub(crate) async fn strike<'a>(
             }
             platform.stack.kill(server).await?;
             row.restarts += 1;
-            row.fault(&format!("SIGKILL {}", server.name()), &sight);
+            row.strike(&format!("SIGKILL {}", server.name()), &sight);
             tokio::time::sleep(wait).await;
             platform.stack.revive(server).await?;
             sight
@@ -156,19 +156,19 @@ pub(crate) async fn strike<'a>(
         Fault::Reset(service, way) => {
             let victim = busiest(platform, service, dice).await?;
             let sight = cut(platform, victim, way, Some(Cut::Reset), excused, row).await;
-            row.fault(&format!("reset {} to {}", victim.name(), way.name()), &sight);
+            row.strike(&format!("reset {} to {}", victim.name(), way.name()), &sight);
             sight
         }
         Fault::HalfOpen(service, way) => {
             let victim = busiest(platform, service, dice).await?;
             let sight = cut(platform, victim, way, Some(Cut::HalfOpen), excused, row).await;
-            row.fault(&format!("half-open {} to {}", victim.name(), way.name()), &sight);
+            row.strike(&format!("half-open {} to {}", victim.name(), way.name()), &sight);
             sight
         }
         Fault::BlackHole(service, way) => {
             let victim = busiest(platform, service, dice).await?;
             let sight = cut(platform, victim, way, None, excused, row).await;
-            row.fault(&format!("black hole {} to {}, {} s", victim.name(), way.name(), BLACK_HOLE.as_secs()), &sight);
+            row.strike(&format!("black hole {} to {}, {} s", victim.name(), way.name(), BLACK_HOLE.as_secs()), &sight);
             later.push((tokio::time::Instant::now() + BLACK_HOLE, Heal::Flow(victim, way)));
             sight
         }
@@ -184,7 +184,7 @@ async fn cut(
     excused: &mut Excused,
     row: &mut Row,
 ) -> Sight {
-    let sight = look(platform, Some(victim)).await;
+    let sight = catch(platform, Some(victim)).await;
     excused.add(victim, &sight);
     let mut open = 0;
     for proxy in platform.ways(victim, way) {

@@ -4,7 +4,7 @@ use super::load::Feeder;
 use crate::audience::Tenant;
 use crate::caller::Caller;
 use crate::dice::Dice;
-use crate::observe::look;
+use crate::observe::catch;
 use crate::options::Options;
 use crate::platform::Platform;
 use crate::reconcile::{drained, join};
@@ -41,9 +41,9 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     let mut slowest = Duration::ZERO;
     for number in 0..restarts {
         let replica = &platform.replicas[number % platform.replicas.len()];
-        let sight = look(platform, Some(replica)).await;
+        let sight = catch(platform, Some(replica)).await;
         replica.signal(Signal::TERM);
-        row.fault(&format!("SIGTERM {}", replica.name()), &sight);
+        row.strike(&format!("SIGTERM {}", replica.name()), &sight);
         let (end, took) = replica.ended(EXIT + Duration::from_secs(10)).await?;
         slowest = slowest.max(took);
         row.restarts += 1;
