@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -17,6 +17,10 @@ use crate::handler::{Effects, Handler};
 use crate::message::Delivery;
 use crate::parked::{Reason, park};
 use crate::publisher::{PublishError, Publisher};
+
+/// How long what a message led to is published although the message itself is handed out to somebody else by now: it follows from what is
+/// committed, and whoever handles the message again may find nothing left to do.
+const OWED: Duration = Duration::from_secs(30);
 
 /// What all messages of one consumer share.
 pub(crate) struct Bench<H> {
@@ -61,7 +65,7 @@ impl<H> Bench<H> {
     where
         H: Handler<E>,
     {
-        let mut pause = Pause::new(&self.gate, &self.stop, &delivery.lost);
+        let mut pause = Pause::new(&self.gate, &self.stop, &delivery.lost, Duration::ZERO);
         let effects = loop {
             match self.call::<E>(delivery, &body).await {
                 Call::Effects(effects) => break effects,
@@ -75,7 +79,7 @@ impl<H> Bench<H> {
             }
         };
         drop(pause);
-        match self.publish(effects, delivery).await? {
+        match self.publish(effects, delivery, OWED).await? {
             None => Ok(()),
             Some(error) => self.park(delivery, body, Reason::Effect, &error.to_string()).await,
         }
@@ -100,10 +104,16 @@ impl<H> Bench<H> {
         }
     }
 
-    /// Publishes until everything is confirmed. Returns the error of a message that can never be published.
-    async fn publish(&self, effects: Effects, delivery: &Delivery) -> Result<Option<PublishError>, Abandon> {
+    /// Publishes until everything is confirmed, for `owed` after the delivery was lost. Returns the error of a message that can never be
+    /// published.
+    async fn publish(
+        &self,
+        effects: Effects,
+        delivery: &Delivery,
+        owed: Duration,
+    ) -> Result<Option<PublishError>, Abandon> {
         let mut left = effects;
-        let mut pause = Pause::new(&self.gate, &self.stop, &delivery.lost);
+        let mut pause = Pause::new(&self.gate, &self.stop, &delivery.lost, owed);
         while !left.is_empty() {
             let results = self.publisher.publish_all(left.clone()).await;
             let mut again = Vec::new();
@@ -135,7 +145,7 @@ impl<H> Bench<H> {
             "message parked"
         );
         let outgoing = park(self.parked, self.queue, delivery, body, reason, detail, unix_seconds());
-        match self.publish(vec![outgoing], delivery).await? {
+        match self.publish(vec![outgoing], delivery, Duration::ZERO).await? {
             None => Ok(()),
             // Cannot be: it came through the broker, so its properties fit. Left to the delivery limit.
             Some(_) => Err(Abandon),
@@ -148,22 +158,28 @@ struct Pause<'a> {
     gate: &'a Gate,
     stop: &'a CancellationToken,
     lost: &'a CancellationToken,
+    /// How long the message is still worked on once its delivery is lost, and until when that is.
+    owed: Duration,
+    until: Option<Instant>,
     backoff: Backoff,
     shut: Option<Shut>,
 }
 
 impl<'a> Pause<'a> {
-    fn new(gate: &'a Gate, stop: &'a CancellationToken, lost: &'a CancellationToken) -> Self {
-        Self { gate, stop, lost, backoff: Backoff::default(), shut: None }
+    fn new(gate: &'a Gate, stop: &'a CancellationToken, lost: &'a CancellationToken, owed: Duration) -> Self {
+        Self { gate, stop, lost, owed, until: None, backoff: Backoff::default(), shut: None }
     }
 
     async fn take(&mut self) -> Result<(), Abandon> {
         if self.shut.is_none() {
             self.shut = Some(self.gate.shut());
         }
+        if self.lost.is_cancelled() && *self.until.get_or_insert_with(|| Instant::now() + self.owed) <= Instant::now() {
+            return Err(Abandon);
+        }
         tokio::select! {
             biased;
-            () = self.lost.cancelled() => Err(Abandon),
+            () = self.lost.cancelled(), if self.owed.is_zero() => Err(Abandon),
             () = self.stop.cancelled() => Err(Abandon),
             () = tokio::time::sleep(self.backoff.next()) => Ok(()),
         }

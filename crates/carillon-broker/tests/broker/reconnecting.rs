@@ -1,6 +1,7 @@
 //! After a loss everything comes back, and nothing that was confirmed is gone.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use carillon_broker::{Config, Outgoing, PublishError};
@@ -67,6 +68,41 @@ async fn a_handler_is_told_that_its_message_is_handed_out_again() {
     proxy.cut();
     tokio::time::timeout(Duration::from_secs(30), tells.recv()).await.expect("the handler is told").unwrap();
     eventually("a second delivery", async || seen.all().contains(&(0, true))).await;
+    place.finish(broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_message_led_to_is_published_from_memory_when_the_broker_is_back() {
+    let (place, proxy) = (Place::new().await, Arc::new(Proxy::start().await));
+    let config = Config { confirm_timeout_ms: 200, ..Config::new(proxy.url()) };
+    let broker = place.broker_with(&config).await;
+    let led_to: Vec<Outgoing> = (0..100).map(|n| Outgoing::to(&place.done, &Job(n))).collect();
+    let way = Arc::clone(&proxy);
+    let (script, seen) = Script::new(move |_, delivery| {
+        let (led_to, way) = (led_to.clone(), Arc::clone(&way));
+        async move {
+            if delivery.redelivered {
+                // What was committed the first time leads to nothing a second time.
+                return Ok(Vec::new());
+            }
+            way.refuse(true);
+            way.cut();
+            delivery.lost().cancelled().await;
+            Ok(led_to)
+        }
+    });
+    place.publish_jobs(&broker, 7..8).await;
+    broker.consume(&place.jobs, 10, 5, script);
+    seen.count_is(1).await;
+    // By the time that these find nobody, so did a first attempt.
+    let mut in_vain = 0;
+    while in_vain < 3 {
+        in_vain += u32::from(broker.publisher().publish(Outgoing::to(&place.done, &Job(1_000))).await.is_err());
+    }
+    proxy.refuse(false);
+    eventually("what it led to", async || place.ready(place.done.name()).await >= Some(100)).await;
+    eventually("a second delivery", async || seen.all().contains(&(7, true))).await;
+    assert_eq!(seen.all().len(), 2);
     place.finish(broker).await;
 }
 
