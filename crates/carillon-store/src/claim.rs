@@ -2,8 +2,7 @@
 
 mod row;
 
-use row::NEVER;
-pub(crate) use row::{ChunkRow, lock_chunks, rest_due};
+pub(crate) use row::{ChunkRow, NEVER, lock_chunks, rest_due};
 
 use crate::commit::commit;
 use crate::pausing::set_aside;

@@ -10,6 +10,7 @@ use crate::{Cursor, Error, Listed, PageRequest, Result, Store};
 use carillon_domain::ids::{NotificationId, TenantKey};
 use carillon_domain::notification::State;
 use carillon_domain::person::Person;
+use carillon_domain::platform::Platform;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -41,6 +42,8 @@ pub struct NotificationRow {
     pub push: ChannelCounts,
     /// Text messages.
     pub sms: ChannelCounts,
+    /// Platforms of which messages wait because the app has no credential for them.
+    pub held: Vec<Platform>,
 }
 
 /// What a listing of notifications is narrowed to.
@@ -82,9 +85,17 @@ fn select(conditions: &str) -> String {
     let push = counts::CHANNEL.replace("$run", "n.run_id").replace("$channel", "1");
     let sms = counts::CHANNEL_ONLY.replace("$run", "s.run_id").replace("$channel", "2");
     let cascades = counts::CASCADES.replace("$run", "s.run_id");
+    let platforms: Vec<String> = Platform::ALL.iter().map(|platform| platform.number().to_string()).collect();
+    let platforms = platforms.join(", ");
     format!(
         "SELECT s.notification_id, s.app, s.reference, s.body, s.shown, s.reason, s.created_at, s.scheduled_at, s.finished_at,
-            s.expanded, s.recipients, s.pushes, s.push, ({sms}), k.*
+            s.expanded, s.recipients, s.pushes, s.push, ({sms}), k.*,
+            CASE WHEN s.shown = 2 AND s.run_id IS NOT NULL THEN ARRAY(
+                SELECT p.platform FROM unnest(ARRAY[{platforms}]::int2[]) AS p(platform)
+                WHERE NOT EXISTS (SELECT 1 FROM credentials c
+                                  WHERE c.app_key = s.app_key AND c.platform = p.platform AND c.deleted_at IS NULL)
+                  AND EXISTS (SELECT 1 FROM chunks c
+                              WHERE c.run_id = s.run_id AND c.platform = p.platform AND c.due_at IS NOT NULL)) END
          FROM (SELECT n.*, a.app, {SHOWN} AS shown, p.counts AS push
                FROM notifications n JOIN apps a ON a.app_key = n.app_key
                LEFT JOIN LATERAL ({push}) p ON true
@@ -212,5 +223,9 @@ fn read(row: &Row) -> Result<NotificationRow> {
         recipients,
         push: counts::read_channel(row.get(12), known.then(|| row.get(11)), 0)?,
         sms: counts::read_channel(row.get(13), known.then_some(sms_total), segments)?,
+        held: row
+            .get::<_, Option<Vec<i16>>>(20)
+            .map(|held| held.into_iter().filter_map(Platform::from_number).collect())
+            .unwrap_or_default(),
     })
 }

@@ -14,6 +14,7 @@ mod devices;
 mod error;
 mod expand;
 mod finishing;
+mod held;
 mod history;
 mod keys;
 mod listen;

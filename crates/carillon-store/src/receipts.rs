@@ -22,7 +22,7 @@ pub struct ReceiptItem {
     pub app_scope: Option<AppKey>,
     /// Only of this device, where the caller is the device.
     pub device_scope: Option<DeviceKey>,
-    /// The notification, needed when there is no reference.
+    /// The notification, needed when there is no reference. A delivery that has another one is not meant.
     pub notification_id: Option<NotificationId>,
     /// The reference that travelled with the push.
     pub reference: Option<Reference>,
@@ -32,6 +32,8 @@ pub struct ReceiptItem {
     pub event: Event,
     /// When, by the device's clock; never later than the database's.
     pub at: Option<Timestamp>,
+    /// The button that was pressed, where it was one.
+    pub action: Option<String>,
 }
 
 /// What a receipt did.
@@ -128,6 +130,7 @@ impl Store {
         let news = found.iter().map(|f| news_of(f, tenant, &items[f.i])).collect();
         let known = known_evidence(&transaction, &found).await?;
         let changes = write_news(&transaction, news, slot).await?;
+        keep_actions(&transaction, &found, items).await?;
         commit(transaction, Point::ReceiptsCommit).await?;
 
         let unknown = ReceiptResult { recorded: Recorded::Unknown, cascade: CascadeEffect::None };
@@ -242,6 +245,28 @@ async fn number_persons(
             found.person_number = Some(row.get(1));
         }
     }
+    Ok(())
+}
+
+/// The button of the first click stays. The rows are locked by now, if only to find that they say nothing new.
+async fn keep_actions(transaction: &Transaction<'_>, found: &[Found], items: &[ReceiptItem]) -> Result<()> {
+    const SQL: &str = "
+        UPDATE deliveries d SET action = k.action
+        FROM (SELECT DISTINCT ON (run_id, subject, link) run_id, subject, link, action
+              FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::text[]) WITH ORDINALITY
+                   AS k(run_id, subject, link, action, i)
+              ORDER BY run_id, subject, link, i) k
+        WHERE d.run_id = k.run_id AND d.subject = k.subject AND d.link = k.link AND d.action IS NULL";
+    let pressed: Vec<(&Found, &str)> = found.iter().filter_map(|f| Some((f, items[f.i].action.as_deref()?))).collect();
+    if pressed.is_empty() {
+        return Ok(());
+    }
+    let statement = transaction.prepare_cached(SQL).await?;
+    let runs: Vec<Uuid> = pressed.iter().map(|(f, _)| f.id.run.0).collect();
+    let subjects: Vec<i64> = pressed.iter().map(|(f, _)| f.id.subject).collect();
+    let links: Vec<i16> = pressed.iter().map(|(f, _)| f.id.link).collect();
+    let actions: Vec<&str> = pressed.iter().map(|(_, action)| *action).collect();
+    transaction.execute(&statement, &[&runs, &subjects, &links, &actions]).await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Telling what became of deliveries: batches that commits left, described for those who listen.
 
-use crate::{Error, Result, StatusChange, Store};
+use crate::{Result, StatusChange, Store};
 use carillon_failpoint::Point;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ pub struct StatusSubject {
     pub app: String,
     /// The notification's body, for reference and metadata; shared by all changes of the notification.
     pub body: Arc<[u8]>,
-    /// The device's public id.
+    /// The device's public id, of one that was named and is not there too.
     pub device: Option<String>,
     /// The user.
     pub user_id: Option<String>,
@@ -36,6 +36,8 @@ pub struct StatusSubject {
     pub provider_id: Option<String>,
     /// The SMS gateway.
     pub gateway: Option<String>,
+    /// The button of the first click.
+    pub action: Option<String>,
 }
 
 const TAKE: &str = "
@@ -45,8 +47,8 @@ const TAKE: &str = "
     RETURNING b.batch_id, b.changes";
 
 const DESCRIBE: &str = "
-    SELECT k.i::int, n.notification_id, t.tenant, a.app, d.device, coalesce(d.user_id, p.user_id), dl.platform, dl.provider_id,
-           c.gateway
+    SELECT k.i::int, n.notification_id, t.tenant, a.app, coalesce(d.device, p.device), coalesce(d.user_id, p.user_id), dl.platform, dl.provider_id,
+           c.gateway, dl.action
     FROM unnest($1::uuid[], $2::int8[], $3::int2[]) WITH ORDINALITY AS k(run_id, subject, link, i)
     JOIN notifications n ON n.run_id = k.run_id
     JOIN tenants t ON t.tenant_key = n.tenant_key
@@ -54,28 +56,47 @@ const DESCRIBE: &str = "
     JOIN deliveries dl ON dl.run_id = k.run_id AND dl.subject = k.subject AND dl.link = k.link
     LEFT JOIN devices d ON d.device_key = k.subject
     LEFT JOIN cascades c ON k.subject < 0 AND c.run_id = k.run_id AND c.link = k.link AND c.person_number = -1 - k.subject
-    CROSS JOIN LATERAL (SELECT CASE WHEN coalesce(dl.person, c.person) LIKE 'u:%' THEN substring(coalesce(dl.person, c.person) FROM 3) END AS user_id) p";
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN starts_with(person, 'u:') THEN substring(person FROM 3) END AS user_id,
+               CASE WHEN starts_with(person, 'd:') AND k.link = 0 THEN substring(person FROM 3) END AS device
+        FROM (SELECT coalesce(dl.person, c.person) AS person) who) p";
 
 impl Store {
-    /// Takes batches that are to be told, at most `limit`; whoever takes them has ten seconds before somebody else may.
+    /// Takes batches that are to be told, at most `limit`; whoever takes them has ten seconds before somebody else may. Those that do not
+    /// read are set aside ([`Store::park_status_batches`]).
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the database is away.
+    /// [`crate::Error::Unavailable`] when the database is away.
     pub async fn take_status_batches(&self, limit: i64) -> Result<Vec<StatusBatch>> {
         let rows = self.write(Point::StatusTakeCommit, TAKE, &[&limit]).await?;
-        rows.iter()
-            .map(|row| {
-                let changes =
-                    serde_json::from_slice(row.get(1)).map_err(|_| Error::corrupt("a batch of status changes"))?;
-                Ok(StatusBatch { id: row.get(0), changes })
-            })
-            .collect()
+        let (mut batches, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in &rows {
+            match serde_json::from_slice(row.get(1)) {
+                Ok(changes) => batches.push(StatusBatch { id: row.get(0), changes }),
+                Err(_) => unreadable.push(row.get(0)),
+            }
+        }
+        if !unreadable.is_empty() {
+            self.park_status_batches(&unreadable).await?;
+        }
+        Ok(batches)
+    }
+
+    /// Sets batches aside that cannot be told, so that they hold no others up. They stay, never due, until an operator who knows what is
+    /// wrong makes them due or deletes them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`] when the database is away; they are then met again.
+    pub async fn park_status_batches(&self, ids: &[i64]) -> Result<()> {
+        tracing::error!(batches = ?ids, "batches of status changes do not read as they were written, and are set aside (due_at = infinity)");
+        let sql = "UPDATE status_batches SET due_at = 'infinity' WHERE batch_id = ANY($1)";
+        self.write_count(Point::StatusTakeCommit, sql, &[&ids]).await.map(drop)
     }
 
     /// Deletes batches that were told.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the database is away; they are then told again.
+    /// [`crate::Error::Unavailable`] when the database is away; they are then told again.
     pub async fn status_batches_told(&self, ids: &[i64]) -> Result<()> {
         let sql = "DELETE FROM status_batches WHERE batch_id = ANY($1)";
         self.write_count(Point::StatusToldCommit, sql, &[&ids]).await.map(drop)
@@ -84,7 +105,7 @@ impl Store {
     /// What changes are about, in the order given; `None` where the rows are gone (retention).
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the database is away.
+    /// [`crate::Error::Unavailable`] when the database is away.
     pub async fn describe_changes(&self, changes: &[StatusChange]) -> Result<Vec<Option<StatusSubject>>> {
         let runs: Vec<Uuid> = changes.iter().map(|c| c.run).collect();
         let subjects: Vec<i64> = changes.iter().map(|c| c.subject).collect();
@@ -105,6 +126,7 @@ impl Store {
                 platform: row.get(6),
                 provider_id: row.get(7),
                 gateway: row.get(8),
+                action: row.get(9),
             });
         }
         Ok(all)

@@ -38,6 +38,7 @@ fn receipt(chunk: ChunkId, position: u16, event: Event) -> ReceiptItem {
         device: None,
         event,
         at: None,
+        action: None,
     }
 }
 

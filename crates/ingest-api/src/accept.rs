@@ -12,7 +12,7 @@ mod steer;
 mod wakeups;
 mod writer;
 
-pub(crate) use admit::{Accepted, Api, rehearse, send, send_all};
+pub(crate) use admit::{Accepted, Api, Rehearsed, Warning, rehearse, send, send_all};
 pub(crate) use steer::{Wish, steer};
 
 use carillon_broker::Publisher;

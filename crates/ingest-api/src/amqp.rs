@@ -127,7 +127,12 @@ fn read(ingest: &Ingest, body: &Bytes, delivery: &Delivery) -> Result<Valid, Ref
 fn answer(delivery: &Delivery, accepted: Result<Accepted, Refusal>) -> Result<Effects, Fault> {
     let effect = match (accepted, &delivery.reply_to) {
         (Ok(accepted), Some(key)) => {
-            let body = json!({"id": accepted.id.0, "state": accepted.state.as_str()});
+            let mut body = json!({"id": accepted.id.0, "state": accepted.state.as_str()});
+            if let Some(warning) = accepted.unready.warning() {
+                let platforms: Vec<&str> = warning.platforms.iter().map(|platform| platform.as_str()).collect();
+                let (reason, detail) = (warning.reason.as_str(), warning.detail);
+                body["warnings"] = json!([{"reason": reason, "platforms": platforms, "detail": detail}]);
+            }
             Some(outgoing(topology::REPLIES.name, key, body, JSON))
         }
         (Ok(_), None) => None,

@@ -41,6 +41,11 @@ pub(crate) fn evidence(row: &DeliveryRow) -> &'static str {
     }
 }
 
+/// The button, where a step of the history is its click.
+pub(crate) fn action(row: &DeliveryRow, step: Status) -> Option<&str> {
+    row.action.as_deref().filter(|_| step == Status::Clicked)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +65,7 @@ mod tests {
             reason,
             provider_id: None,
             steps: Vec::new(),
+            action: None,
         }
     }
 

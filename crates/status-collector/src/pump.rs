@@ -48,7 +48,15 @@ async fn round(store: &Store, broker: &Broker) -> Result<bool, Error> {
     }
     let mut told = Vec::with_capacity(batches.len());
     for batch in batches {
-        let subjects = store.describe_changes(&batch.changes).await?;
+        let subjects = match store.describe_changes(&batch.changes).await {
+            Ok(subjects) => subjects,
+            Err(error) if error.is_unavailable() => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, batch = batch.id, "a batch of status changes cannot be described");
+                store.park_status_batches(&[batch.id]).await?;
+                continue;
+            }
+        };
         let mut known = HashMap::new();
         let events = batch
             .changes
@@ -65,7 +73,8 @@ async fn round(store: &Store, broker: &Broker) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// A status event: the body that webhooks have, under `<tenant>.<app>.<push|sms|none>.<platform|none>.<status>`.
+/// A status event: the body that webhooks have, under `<tenant>.<app>.<push|sms|none>.<platform|none>.<status>`. The channel of the key
+/// is the delivery's, as `GET .../deliveries` says it: of somebody without a device it is the push that went nowhere.
 struct Told {
     key: String,
     id: String,
@@ -92,12 +101,7 @@ fn event(
         .as_ref()?;
     let status = Status::from_number(change.status)?;
     let platform = subject.platform.and_then(Platform::from_number).map(Platform::as_str);
-    // A person without a device has a push delivery that went nowhere.
-    let channel = match (change.link, change.subject) {
-        (0, 0..) => "push",
-        (0, _) => "none",
-        _ => "sms",
-    };
+    let channel = if change.link == 0 { "push" } else { "sms" };
     Some(Told {
         key: format!("{}.{}.{channel}.{}.{}", subject.tenant, subject.app, platform.unwrap_or("none"), status.as_str()),
         id: format!("{batch}:{}:{}:{}:{}", change.run, change.link, change.subject, change.status),
@@ -117,7 +121,7 @@ fn body(
     let metadata: Map<String, Value> =
         draft.metadata.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect();
     let at = changed_at(change).to_string();
-    json!({
+    let mut told = json!({
         "type": format!("message.{}", status.as_str()),
         "timestamp": at,
         "data": {
@@ -127,7 +131,7 @@ fn body(
             "app": subject.app,
             "user_id": subject.user_id,
             "device": subject.device,
-            "channel": if channel == "none" { "push" } else { channel },
+            "channel": channel,
             "platform": platform,
             "gateway": subject.gateway,
             "link": change.link,
@@ -137,7 +141,11 @@ fn body(
             "at": at,
             "provider_id": subject.provider_id,
         }
-    })
+    });
+    if let Some(action) = subject.action.as_deref().filter(|_| status == Status::Clicked) {
+        told["data"]["action"] = action.into();
+    }
+    told
 }
 
 /// Who said so: the provider that accepted, the device, or the operator of a phone. Of the status that is told, not of what is known by now.
@@ -175,6 +183,7 @@ mod tests {
             platform: Some(Platform::Apns.number()),
             provider_id: Some("apns-id".into()),
             gateway: None,
+            action: None,
         }
     }
 
@@ -238,7 +247,7 @@ mod tests {
             &change(0, -3, Status::Suppressed, Some(Reason::NoDevice)),
             &nobody,
             expect![[r#"
-            acme.shop.none.none.suppressed 5:00000000-0000-0000-0000-000000000009:0:-3:1
+            acme.shop.push.none.suppressed 5:00000000-0000-0000-0000-000000000009:0:-3:1
             {
               "data": {
                 "app": "shop",
@@ -263,6 +272,14 @@ mod tests {
               "type": "message.suppressed"
             }"#]],
         );
+    }
+
+    #[test]
+    fn a_click_is_told_with_its_button_and_what_came_before_it_without() {
+        let clicked = StatusSubject { action: Some("buy".into()), ..subject() };
+        let of = |status| event(5, &change(0, 4, status, None), &clicked, &mut HashMap::new()).unwrap().body;
+        assert_eq!(of(Status::Clicked)["data"]["action"], "buy");
+        assert_eq!(of(Status::Opened)["data"].get("action"), None);
     }
 
     #[test]

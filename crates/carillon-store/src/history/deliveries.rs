@@ -27,7 +27,7 @@ pub struct DeliveryFilter {
 pub struct DeliveryRow {
     /// Which.
     pub id: DeliveryId,
-    /// The device's public id; none for a text message, or for a person without a device.
+    /// The device's public id, of one that was named and is not there too; none for a text message, or for a person without a device.
     pub device: Option<String>,
     /// The tenant's user.
     pub user_id: Option<String>,
@@ -47,6 +47,8 @@ pub struct DeliveryRow {
     pub provider_id: Option<String>,
     /// What is known since when, in the order of time.
     pub steps: Vec<(Status, Timestamp)>,
+    /// The button of the first click, where it was one.
+    pub action: Option<String>,
 }
 
 /// Where a page of deliveries ends. Stable while deliveries come and change.
@@ -95,6 +97,8 @@ fn sql(of_user: bool) -> String {
             WHERE n.tenant_key = $1 AND n.notification_id = $2 AND ($3::text[] IS NULL OR a.app = ANY($3))
         ), own AS MATERIALIZED (
             SELECT d.device_key FROM run JOIN devices d ON d.app_key = run.app_key WHERE d.person = $6 AND d.state <> 5
+        ), ready AS MATERIALIZED (
+            SELECT DISTINCT c.platform FROM run JOIN credentials c ON c.app_key = run.app_key WHERE c.deleted_at IS NULL
         ), open AS (
             SELECT c.run_id, ('x' || encode(substring(c.device_keys FROM i * 8 + 1 FOR 8), 'hex'))::bit(64)::int8 AS subject,
                 c.link, c.platform
@@ -106,7 +110,8 @@ fn sql(of_user: bool) -> String {
         )
         SELECT * FROM (
             (SELECT x.run_id, x.subject, x.link, x.platform, x.bits, x.reason, x.provider_id, {NAMES},
-                x.closed_at, x.sent_at, x.undelivered_at, x.delivered_at, x.displayed_at, x.dismissed_at, x.opened_at, x.clicked_at
+                x.closed_at, x.sent_at, x.undelivered_at, x.delivered_at, x.displayed_at, x.dismissed_at, x.opened_at, x.clicked_at,
+                x.action
              FROM deliveries x {joins}
              WHERE x.run_id = (SELECT run_id FROM run) AND (x.subject, x.link) > ($7, $8)
                AND ($5 = -1 OR $5 > 0 AND x.bits >= 1 << $5 AND x.bits < 1 << ($5 + 1))
@@ -114,8 +119,8 @@ fn sql(of_user: bool) -> String {
                AND ($6::text IS NULL OR coalesce(d.person, s.person, x.person) = $6)
              ORDER BY x.subject, x.link LIMIT $9)
             UNION ALL
-            (SELECT x.run_id, x.subject, x.link, x.platform, 0::int2, NULL, NULL, {open_names},
-                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+            (SELECT x.run_id, x.subject, x.link, x.platform, 0::int2, {HELD}, NULL, {open_names},
+                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
              FROM (SELECT * FROM open x
                    WHERE (x.subject, x.link) > ($7, $8) AND ($4::bool IS NULL OR (x.link = 0) = $4) {mine}
                      AND NOT EXISTS (SELECT 1 FROM deliveries k
@@ -128,6 +133,9 @@ fn sql(of_user: bool) -> String {
         open_names = NAMES.replace(", x.person", ""),
     )
 }
+
+/// Why an open position waits, where the database knows: the app has no credential of its platform (domain Reason).
+const HELD: &str = "CASE WHEN x.platform <> ALL(ARRAY(SELECT platform FROM ready)) THEN 22::int2 END";
 
 /// Chunks with an open position. Their keys lie outside the row: they are fetched once a chunk, not once a position.
 const OPEN_CHUNKS: &str =
@@ -180,20 +188,24 @@ fn read(row: &Row) -> Result<DeliveryRow> {
     let evidence = Evidence(u16::try_from(row.get::<_, i16>(4)).map_err(|_| corrupt())?);
     let person = row.get::<_, Option<String>>(9).map(Person::from_key);
     let named = |text: String| (!text.is_empty()).then_some(text);
+    let (subject, link): (i64, i16) = (row.get(1), row.get(2));
+    // A device that was named and is not there has its id in the person's place.
+    let named_only = || person.as_ref().filter(|_| subject < 0 && link == 0)?.device_id().map(str::to_owned);
     let phone = row.get::<_, Option<String>>(11).or_else(|| person.as_ref()?.phone_number().map(str::to_owned));
     Ok(DeliveryRow {
-        id: DeliveryId { run: RunId(row.get(0)), subject: row.get(1), link: row.get(2) },
-        device: row.get(7),
+        id: DeliveryId { run: RunId(row.get(0)), subject, link },
+        device: row.get::<_, Option<String>>(7).or_else(named_only),
         user_id: named(row.get(10)).or_else(|| person.as_ref()?.user_id().map(str::to_owned)),
         phone: phone.map(Phone::from_e164),
         platform: row.get::<_, Option<i16>>(3).and_then(Platform::from_number),
         os: row.get::<_, Option<i16>>(8).and_then(Os::from_number),
         // The row of a person without a device stands beside their text message and is none itself.
-        gateway: row.get::<_, Option<String>>(12).filter(|_| row.get::<_, i16>(2) > 0),
+        gateway: row.get::<_, Option<String>>(12).filter(|_| link > 0),
         evidence,
         reason: row.get::<_, Option<i16>>(5).and_then(Reason::from_number),
         provider_id: row.get(6),
         steps: steps(row, evidence),
+        action: row.get(21),
     })
 }
 

@@ -18,6 +18,7 @@ async fn told(world: &World, id: NotificationId, devices: &[&str], event: Event)
             device: Some((*device).to_owned()),
             event,
             at: None,
+            action: None,
         })
         .collect();
     world.store.record_receipts(world.tenant, &items, 0).await.unwrap().0

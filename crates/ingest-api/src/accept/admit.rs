@@ -2,10 +2,13 @@
 
 mod repeats;
 mod senders;
+mod unready;
+
+pub(crate) use unready::{Unready, Warning};
 
 use super::Answer;
 use super::fingerprint::fingerprint;
-use crate::auth::Caller;
+use crate::auth::{Caller, TenantRef};
 use crate::bodies::draft::Valid;
 use crate::ingest::Ingest;
 use crate::refusal::Refusal;
@@ -26,6 +29,15 @@ pub(crate) struct Accepted {
     pub(crate) id: NotificationId,
     pub(crate) state: State,
     pub(crate) replayed: bool,
+    /// What would keep it waiting, as things are now.
+    pub(crate) unready: Unready,
+}
+
+/// What would be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rehearsed {
+    pub(crate) state: State,
+    pub(crate) unready: Unready,
 }
 
 /// Which intake a notification came through.
@@ -74,7 +86,7 @@ pub(crate) async fn send(
 ) -> Result<Accepted, Refusal> {
     let began = Instant::now();
     let answer = match admit_or_replay(ingest, caller, valid, key).await {
-        Ok(Admitted::New(item)) => accepted(ingest.acceptor.accept(*item).await),
+        Ok(Admitted::New(item, unready)) => accepted(ingest.acceptor.accept(*item).await, unready),
         Ok(Admitted::Replayed(accepted)) => Ok(accepted),
         Err(refusal) => Err(refusal),
     };
@@ -98,7 +110,7 @@ pub(crate) async fn send_all(
             Err(refusal) => Err(refusal),
         };
         match admitted {
-            Ok(Admitted::New(item)) => batch.submit(*item),
+            Ok(Admitted::New(item, unready)) => batch.submit(*item, unready),
             Ok(Admitted::Replayed(accepted)) => batch.know(Ok(accepted)),
             Err(refusal) => batch.know(Err(refusal)),
         }
@@ -112,16 +124,17 @@ pub(crate) async fn send_all(
 ///
 /// # Errors
 /// As [`send`].
-pub(crate) async fn rehearse(ingest: &Ingest, caller: &Caller, valid: &Valid) -> Result<State, Refusal> {
+pub(crate) async fn rehearse(ingest: &Ingest, caller: &Caller, valid: &Valid) -> Result<Rehearsed, Refusal> {
     if let Some(late) = &valid.late {
         return Err(late.clone());
     }
-    let item = admit(ingest, caller, &valid.notification, None).await?;
-    Ok(if item.scheduled_at.is_some() { State::Scheduled } else { State::Sending })
+    let (item, unready) = admit(ingest, caller, &valid.notification, None).await?;
+    let state = if item.scheduled_at.is_some() { State::Scheduled } else { State::Sending };
+    Ok(Rehearsed { state, unready })
 }
 
 enum Admitted {
-    New(Box<NewNotification>),
+    New(Box<NewNotification>, Unready),
     Replayed(Accepted),
 }
 
@@ -137,7 +150,7 @@ async fn admit_or_replay(
     let refusal = match late {
         Some(late) => late,
         None => match admit(ingest, caller, &notification, key.clone()).await {
-            Ok(item) => return Ok(Admitted::New(Box::new(item))),
+            Ok((item, unready)) => return Ok(Admitted::New(Box::new(item), unready)),
             Err(refusal) => refusal,
         },
     };
@@ -157,8 +170,28 @@ async fn replayed(
     let forbidden = matches!(refusal.code, None | Some(ErrorCode::Forbidden | ErrorCode::Unavailable));
     let (Some(key), Some(tenant), false) = (key, caller.tenant(), forbidden) else { return Ok(None) };
     let earlier = ingest.store.idempotent_answer(tenant.key, key).await?;
-    let same = earlier.filter(|earlier| earlier.fingerprint == fingerprint(notification));
-    Ok(same.map(|earlier| Accepted { id: earlier.notification_id, state: earlier.state, replayed: true }))
+    let Some(earlier) = earlier.filter(|earlier| earlier.fingerprint == fingerprint(notification)) else {
+        return Ok(None);
+    };
+    let app = ingest.app(tenant.key, &notification.draft().app).await;
+    let unready = match app {
+        Ok(app) => unready(ingest, tenant, &app, notification).await?.0,
+        Err(_) => Unready::default(),
+    };
+    Ok(Some(Accepted { id: earlier.notification_id, state: earlier.state, replayed: true, unready }))
+}
+
+/// What is meant and not ready, and what is meant and ready.
+async fn unready(
+    ingest: &Ingest,
+    tenant: &TenantRef,
+    app: &App,
+    notification: &Notification,
+) -> Result<(Unready, Vec<Platform>), Refusal> {
+    let to = &notification.draft().to;
+    let ready = ingest.permits.platforms(tenant.key, app.app_key).await?;
+    let meant = ready.iter().copied().filter(|platform| to.admits(*platform)).collect();
+    Ok((Unready::of(to, &ready), meant))
 }
 
 async fn admit(
@@ -166,7 +199,7 @@ async fn admit(
     caller: &Caller,
     notification: &Notification,
     key: Option<String>,
-) -> Result<NewNotification, Refusal> {
+) -> Result<(NewNotification, Unready), Refusal> {
     let tenant = caller.tenant().ok_or_else(Refusal::internal)?;
     let draft = notification.draft();
     caller.check_app(&draft.app)?;
@@ -178,12 +211,11 @@ async fn admit(
     if !draft.cascade.is_empty() {
         senders::check(&draft.cascade, &*ingest.permits.sms_ways(tenant.key).await?)?;
     }
-    let platforms = ingest.permits.platforms(tenant.key, app.app_key).await?;
-    let meant: Vec<Platform> = platforms.iter().copied().filter(|platform| draft.to.admits(*platform)).collect();
+    let (unready, meant) = unready(ingest, tenant, &app, notification).await?;
     let id = NotificationId(Uuid::now_v7());
     let now = ingest.clock.now();
     check_sizes(notification, id, &app, &meant, now)?;
-    Ok(NewNotification {
+    let new = NewNotification {
         notification_id: id,
         tenant_key: tenant.key,
         app_key: app.app_key,
@@ -192,7 +224,8 @@ async fn admit(
         lane: draft.to.lane(),
         scheduled_at: draft.send_at.filter(|_| notification.is_scheduled(now)),
         idempotency: key.map(|key| (key, fingerprint(notification))),
-    })
+    };
+    Ok((new, unready))
 }
 
 fn check_sizes(
@@ -238,9 +271,9 @@ fn too_large(all: &[TooLarge]) -> Refusal {
     refusal
 }
 
-fn accepted(answer: Answer) -> Result<Accepted, Refusal> {
+fn accepted(answer: Answer, unready: Unready) -> Result<Accepted, Refusal> {
     match answer {
-        Answer::Accepted { id, state, replayed } => Ok(Accepted { id, state, replayed }),
+        Answer::Accepted { id, state, replayed } => Ok(Accepted { id, state, replayed, unready }),
         Answer::Conflict => {
             let detail = "This idempotency key was used for another notification.";
             Err(Refusal::new(ErrorCode::IdempotencyConflict, detail))

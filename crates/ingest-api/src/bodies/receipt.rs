@@ -21,6 +21,8 @@ pub(crate) struct Receipt {
     pub(crate) device: Option<String>,
     pub(crate) event: Event,
     pub(crate) at: Option<Timestamp>,
+    /// The button that was pressed; of clicks only.
+    pub(crate) action: Option<String>,
 }
 
 /// The body of `POST /v1/receipts`.
@@ -41,13 +43,14 @@ fn receipt(mut r: Object<'_>) -> Option<Receipt> {
     let run = r.opt_text("run", 128).map(|text| Reference::parse(&text));
     let device = r.parsed("device", "must be a device id", |text| is_device_id(text).then(|| text.to_owned()));
     let event = r.need("event", |r, name| r.parsed(name, &one_of(&Event::texts()), Event::from_text));
-    let action = r.opt_text("action", ACTION_BYTES);
+    // Some systems name no button by an empty text.
+    let action = r.opt_text("action", ACTION_BYTES).filter(|action| !action.is_empty());
     let at = r.time("at");
     if notification_id.is_none() && run.is_none() && r.value("notification_id").is_none() {
         r.fault("run", "or a notification_id is needed");
     }
     // Who opened it by a button pressed one.
-    let event = match (event?, action) {
+    let event = match (event?, &action) {
         (Event::Opened, Some(_)) => Event::Clicked,
         (event, None) | (event @ Event::Clicked, Some(_)) => event,
         (_, Some(_)) => {
@@ -55,7 +58,7 @@ fn receipt(mut r: Object<'_>) -> Option<Receipt> {
             return None;
         }
     };
-    Some(Receipt { notification_id: notification_id.map(NotificationId), run, device, event, at })
+    Some(Receipt { notification_id: notification_id.map(NotificationId), run, device, event, at, action })
 }
 
 #[cfg(test)]
@@ -84,7 +87,9 @@ mod tests {
 
     #[test]
     fn opening_by_a_button_is_a_click() {
-        assert_eq!(of(&json!([{"run": "x", "event": "opened", "action": "buy"}])).unwrap()[0].event, Event::Clicked);
+        let of = |action: &str| of(&json!([{"run": "x", "event": "opened", "action": action}])).unwrap().remove(0);
+        assert_eq!((of("buy").event, of("buy").action.as_deref()), (Event::Clicked, Some("buy")));
+        assert_eq!((of("").event, of("").action), (Event::Opened, None), "no button");
     }
 
     #[test]

@@ -145,6 +145,7 @@ fn response(accepted: Accepted) -> pb::SendResponse {
         id: accepted.id.0.to_string(),
         state: accepted.state.as_str().to_owned(),
         idempotent_replayed: accepted.replayed,
+        warnings: accepted.unready.warning().map(view::warning).into_iter().collect(),
     }
 }
 

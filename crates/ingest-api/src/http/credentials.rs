@@ -214,7 +214,14 @@ async fn keep(
         };
         match ingest.store.insert_credential(tenant.key, app.app_key, &new).await {
             Err(carillon_store::Error::Duplicate(_)) => {}
-            kept => return Ok(kept?.ok_or_else(Refusal::not_found)?),
+            kept => {
+                let kept = kept?.ok_or_else(Refusal::not_found)?;
+                // The credential is kept whatever becomes of this; what it holds up would be tried within a minute anyway.
+                if let Err(error) = ingest.store.wake_held(tenant.key, app.app_key, platform).await {
+                    tracing::warn!(%error, "what waits for a credential is left to its time");
+                }
+                return Ok(kept);
+            }
         }
     }
     Err(Problem::new(ErrorCode::InvalidState, "Another request was faster."))

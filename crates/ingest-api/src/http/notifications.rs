@@ -63,8 +63,8 @@ async fn send(
 ) -> Result<Response, Problem> {
     let sent = draft::read_value(&body.value, ingest.clock.now())?;
     if sent.dry_run {
-        let state = accept::rehearse(&ingest, &caller, &sent.notification).await?;
-        return Ok(Json(Receipt { id: None, state: state.as_str() }).into_response());
+        let rehearsed = accept::rehearse(&ingest, &caller, &sent.notification).await?;
+        return Ok(Json(Receipt::rehearsed(&rehearsed)).into_response());
     }
     let accepted = accept::send(&ingest, Api::Rest, &caller, sent.notification, key).await?;
     let mut response = (StatusCode::ACCEPTED, Json(Receipt::of(&accepted))).into_response();

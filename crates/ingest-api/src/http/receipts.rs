@@ -32,7 +32,8 @@ struct ReceiptsRequest {
     receipts: Vec<ReceiptRequest>,
 }
 
-/// One receipt. It names its push by `run`, or by `notification_id` and `device`.
+/// One receipt. It names its push by `run`, or by `notification_id` and `device`. What it gives beside `run` must fit: a `run` that is
+/// none of ours, or another push's, is `unknown`, whatever stands beside it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the form of the body for the OpenAPI document; bodies/receipt.rs reads it")]
 struct ReceiptRequest {
@@ -42,7 +43,7 @@ struct ReceiptRequest {
     device: Option<String>,
     /// delivered, displayed, dismissed, opened, clicked.
     event: String,
-    /// The button that was pressed: with `opened` it counts as `clicked`.
+    /// The button that was pressed: with `opened` it counts as `clicked`. The first one is kept, and shown with the click.
     action: Option<String>,
     at: Option<jiff::Timestamp>,
 }
@@ -128,14 +129,17 @@ fn items(own: Option<&DeviceOwner>, receipts: Vec<Receipt>) -> Result<Vec<Receip
             (None, None) if receipt.run.is_none() => faults.add(at, "is needed beside a notification_id"),
             _ => {}
         }
+        // A run that is none of ours names no push; without notification and reference nothing is looked for.
+        let foreign = receipt.run == Some(None);
         items.push(ReceiptItem {
             app_scope,
             device_scope,
-            notification_id: receipt.notification_id,
+            notification_id: receipt.notification_id.filter(|_| !foreign),
             reference: receipt.run.flatten(),
             device: receipt.device.or_else(|| own.map(str::to_owned)),
             event: receipt.event,
             at: receipt.at,
+            action: receipt.action,
         });
     }
     Ok(faults.into_result(items)?)

@@ -265,6 +265,7 @@ impl World {
             device: None,
             event: Event::Opened,
             at: None,
+            action: None,
         };
         let items: Vec<ReceiptItem> = positions.iter().map(item).collect();
         let (results, _) = store.record_receipts(tenant, &items, 1).await.expect("receipts are taken");

@@ -1,6 +1,6 @@
 //! Items of one batch that have the same idempotency key.
 
-use super::{Accepted, Answer, accepted};
+use super::{Accepted, Answer, Unready, accepted};
 use crate::ingest::Ingest;
 use crate::refusal::Refusal;
 use carillon_domain::ids::TenantKey;
@@ -21,9 +21,9 @@ enum Item {
     /// Answered without asking the writer.
     Known(Result<Accepted, Refusal>),
     /// One of those that are submitted.
-    Submitted(usize),
+    Submitted(usize, Unready),
     /// It has the key of one that is submitted, and this meaning.
-    Repeats { first: usize, tenant: TenantKey, key: String, meaning: [u8; 32] },
+    Repeats { first: usize, tenant: TenantKey, key: String, meaning: [u8; 32], unready: Unready },
 }
 
 impl Batch {
@@ -33,16 +33,16 @@ impl Batch {
     }
 
     /// The next item is to be accepted.
-    pub(super) fn submit(&mut self, item: NewNotification) {
+    pub(super) fn submit(&mut self, item: NewNotification, unready: Unready) {
         if let Some((key, meaning)) = &item.idempotency {
             if let Some(first) = self.keys.get(key) {
                 let (first, tenant, key, meaning) = (*first, item.tenant_key, key.clone(), *meaning);
-                self.items.push(Item::Repeats { first, tenant, key, meaning });
+                self.items.push(Item::Repeats { first, tenant, key, meaning, unready });
                 return;
             }
             self.keys.insert(key.clone(), self.submitted.len());
         }
-        self.items.push(Item::Submitted(self.submitted.len()));
+        self.items.push(Item::Submitted(self.submitted.len(), unready));
         self.submitted.push(item);
     }
 
@@ -56,12 +56,12 @@ impl Batch {
         for item in self.items {
             answers.push(match item {
                 Item::Known(answer) => answer,
-                Item::Submitted(i) => accepted(of(i)),
-                Item::Repeats { first, tenant, key, meaning } => {
+                Item::Submitted(i, unready) => accepted(of(i), unready),
+                Item::Repeats { first, tenant, key, meaning, unready } => {
                     let same = meanings.get(first).copied().flatten() == Some(meaning);
                     match repeated(of(first), same) {
-                        Some(answer) => accepted(answer),
-                        None => earlier(ingest, tenant, &key, meaning).await,
+                        Some(answer) => accepted(answer, unready),
+                        None => accepted(earlier(ingest, tenant, &key, meaning).await, unready),
                     }
                 }
             });
@@ -82,12 +82,17 @@ fn repeated(first: Answer, same_meaning: bool) -> Option<Answer> {
     }
 }
 
-async fn earlier(ingest: &Ingest, tenant: TenantKey, key: &str, meaning: [u8; 32]) -> Result<Accepted, Refusal> {
-    match ingest.store.idempotent_answer(tenant, key).await? {
-        Some(known) if known.fingerprint == meaning => {
-            accepted(Answer::Accepted { id: known.notification_id, state: known.state, replayed: true })
+async fn earlier(ingest: &Ingest, tenant: TenantKey, key: &str, meaning: [u8; 32]) -> Answer {
+    match ingest.store.idempotent_answer(tenant, key).await {
+        Ok(Some(known)) if known.fingerprint == meaning => {
+            Answer::Accepted { id: known.notification_id, state: known.state, replayed: true }
         }
-        _ => accepted(Answer::Conflict),
+        Ok(_) => Answer::Conflict,
+        Err(error) if error.is_unavailable() => Answer::Unavailable,
+        Err(error) => {
+            tracing::error!(%error, "an earlier answer cannot be read");
+            Answer::Refused
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Notifications and deliveries as protobuf has them.
 
-use carillon_domain::delivery_status::Status;
+use carillon_domain::delivery_status::{Reason, Status};
+use carillon_domain::platform::Platform;
 use carillon_store::{ChannelCounts, DeliveryRow, NotificationRow};
 use carillon_wire::public as pb;
 
 use super::super::time::to_wire;
+use crate::accept::Warning;
 use crate::deliveries;
 
 pub(super) fn notification(row: NotificationRow) -> pb::Notification {
@@ -32,6 +34,20 @@ pub(super) fn notification(row: NotificationRow) -> pb::Notification {
             push: Some(channel(&row.push)),
             sms: Some(channel(&row.sms)),
         }),
+        held: row.held.into_iter().map(held).collect(),
+    }
+}
+
+fn held(platform: Platform) -> pb::notification::Held {
+    let reason = Reason::Credential.as_str().to_owned();
+    pb::notification::Held { platform: platform.as_str().to_owned(), reason }
+}
+
+pub(super) fn warning(warning: Warning) -> pb::send_response::Warning {
+    pb::send_response::Warning {
+        reason: warning.reason.as_str().to_owned(),
+        platforms: warning.platforms.iter().map(|platform| platform.as_str().to_owned()).collect(),
+        detail: warning.detail,
     }
 }
 
@@ -63,6 +79,7 @@ pub(super) fn delivery(row: DeliveryRow) -> pb::Delivery {
         status: of.as_str().to_owned(),
         at: Some(to_wire(*at)),
         reason: if *of == status { reason.clone() } else { String::new() },
+        action: deliveries::action(&row, *of).unwrap_or_default().to_owned(),
     };
     pb::Delivery {
         id: deliveries::id(&row).to_string(),

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use carillon_domain::delivery_status::{Reason, Status};
+use carillon_domain::delivery_status::Status;
 use carillon_store::{DeliveryFilter, DeliveryRow};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -32,6 +32,7 @@ struct Delivery {
     channel: &'static str,
     /// 0 = the notification's own pushes, 1 = its cascade's first link.
     link: i16,
+    /// Of a device that was named and is not there too.
     device: Option<String>,
     user_id: Option<String>,
     /// Masked.
@@ -40,6 +41,7 @@ struct Delivery {
     os: Option<&'static str>,
     gateway: Option<String>,
     status: &'static str,
+    /// Why it ended as it did; of a queued one `credential`, while the app has none for its platform.
     reason: Option<&'static str>,
     /// provider, device, operator, none.
     evidence: &'static str,
@@ -53,6 +55,9 @@ struct Step {
     status: &'static str,
     at: Timestamp,
     reason: Option<&'static str>,
+    /// The button of the first click, with `clicked` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<String>,
 }
 
 impl Delivery {
@@ -63,7 +68,7 @@ impl Delivery {
             channel: deliveries::channel(&row),
             link: row.id.link,
             evidence: deliveries::evidence(&row),
-            history: row.steps.iter().map(|(of, at)| step(*of, *at, status, row.reason)).collect(),
+            history: row.steps.iter().map(|(of, at)| step(&row, *of, *at)).collect(),
             device: row.device,
             user_id: row.user_id,
             phone: row.phone.map(|phone| phone.masked()),
@@ -77,8 +82,9 @@ impl Delivery {
     }
 }
 
-fn step(of: Status, at: Timestamp, now: Status, reason: Option<Reason>) -> Step {
-    Step { status: of.as_str(), at, reason: reason.filter(|_| of == now).map(|reason| reason.as_str()) }
+fn step(row: &DeliveryRow, of: Status, at: Timestamp) -> Step {
+    let reason = row.reason.filter(|_| of == row.evidence.status()).map(|reason| reason.as_str());
+    Step { status: of.as_str(), at, reason, action: deliveries::action(row, of).map(str::to_owned) }
 }
 
 /// Deliveries of a notification, those still queued too.

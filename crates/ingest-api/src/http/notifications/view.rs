@@ -1,6 +1,7 @@
 //! A notification as callers see it.
 
-use carillon_domain::delivery_status::Status;
+use carillon_domain::delivery_status::{Reason, Status};
+use carillon_domain::platform::Platform;
 use carillon_store::{ChannelCounts, NotificationRow, RecipientCounts};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Accepted, Problem};
+use crate::accept::{self, Rehearsed};
 use crate::refusal::Refusal;
 
 /// The answer to a send.
@@ -19,11 +21,36 @@ pub(super) struct Receipt {
     pub(super) id: Option<Uuid>,
     /// scheduled, sending.
     pub(super) state: &'static str,
+    /// What keeps it from reaching all that are meant, as things are at the moment; absent when nothing does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Receipt {
     pub(super) fn of(accepted: &Accepted) -> Self {
-        Self { id: Some(accepted.id.0), state: accepted.state.as_str() }
+        let warnings = accepted.unready.warning().map(Warning::of).into_iter().collect();
+        Self { id: Some(accepted.id.0), state: accepted.state.as_str(), warnings }
+    }
+
+    pub(super) fn rehearsed(rehearsed: &Rehearsed) -> Self {
+        let warnings = rehearsed.unready.warning().map(Warning::of).into_iter().collect();
+        Self { id: None, state: rehearsed.state.as_str(), warnings }
+    }
+}
+
+/// What keeps messages waiting until somebody does something.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Warning {
+    /// credential: the app has none for these platforms, and messages to such devices wait until there is one.
+    reason: &'static str,
+    platforms: Vec<&'static str>,
+    detail: String,
+}
+
+impl Warning {
+    fn of(warning: accept::Warning) -> Self {
+        let platforms = warning.platforms.iter().map(|platform| platform.as_str()).collect();
+        Self { reason: warning.reason.as_str(), platforms, detail: warning.detail }
     }
 }
 
@@ -52,6 +79,9 @@ pub(super) struct AcceptedItem {
     state: &'static str,
     /// The answer to an earlier item or call with the same key.
     idempotent_replayed: bool,
+    /// As in the answer to a single one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
 }
 
 impl Answer {
@@ -61,6 +91,7 @@ impl Answer {
                 id: accepted.id.0,
                 state: accepted.state.as_str(),
                 idempotent_replayed: accepted.replayed,
+                warnings: accepted.unready.warning().map(Warning::of).into_iter().collect(),
             }),
             Err(refusal) => Answer::Problem(Problem::from(refusal).body(request_id)),
         }
@@ -82,6 +113,22 @@ pub(super) struct Notification {
     scheduled_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     counts: Counts,
+    /// Platforms of which messages are queued and cannot go out, and why.
+    held: Vec<Held>,
+}
+
+/// What keeps a platform's messages queued.
+#[derive(Serialize, ToSchema)]
+struct Held {
+    platform: &'static str,
+    /// credential: the app has none.
+    reason: &'static str,
+}
+
+impl Held {
+    fn of(platform: Platform) -> Self {
+        Self { platform: platform.as_str(), reason: Reason::Credential.as_str() }
+    }
 }
 
 /// Counts of one moment. Totals are null until the audience is known.
@@ -153,6 +200,7 @@ impl Notification {
                     segments: row.sms.segments,
                 },
             },
+            held: row.held.into_iter().map(Held::of).collect(),
         }
     }
 }
