@@ -12,6 +12,8 @@ mod pages;
 mod pausing;
 #[path = "ledger/receipts.rs"]
 mod receipts;
+#[path = "ledger/told.rs"]
+mod told;
 #[path = "ledger/world.rs"]
 mod world;
 
