@@ -5,4 +5,5 @@
 mod arrows;
 mod doors;
 mod skeleton;
+mod statuses;
 mod trace;

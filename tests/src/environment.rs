@@ -30,8 +30,8 @@ impl Environment {
     }
 }
 
-/// Where `make test` says that a server is.
+/// The URL of a server, by the variable in which `make test` says where it is.
 #[allow(clippy::disallowed_methods, reason = "tests find their servers where `make test` says they are")]
-pub(crate) fn server(variable: &str) -> String {
+pub fn server(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests with `make test`"))
 }

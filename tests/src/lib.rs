@@ -9,7 +9,7 @@ mod replicas;
 mod spans;
 mod world;
 
-pub use environment::Environment;
+pub use environment::{Environment, server};
 pub use kept::{End, Kept, binary};
 pub use replicas::Service;
 pub use spans::{Seen, Spans};

@@ -259,6 +259,13 @@ impl Tenant {
         self.world.sql.query_one(sql, &[&id.0]).await.unwrap().get(0)
     }
 
+    /// Whether nothing of this tenant's that was committed waits to be told.
+    pub async fn is_told(&self) -> bool {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM status_batches b, notifications n
+                   WHERE n.tenant_key = $1 AND convert_from(b.changes, 'UTF8') LIKE '%' || n.run_id || '%')";
+        self.world.sql.query_one(sql, &[&self.tenant_key.0]).await.unwrap().get(0)
+    }
+
     /// The rows of the database, for what has no word here.
     pub fn sql(&self) -> &Client {
         &self.world.sql

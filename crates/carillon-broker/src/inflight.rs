@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use crate::door::Sending;
+use crate::message::Unheard;
 use crate::publisher::{PublishError, Request};
 
 /// The unconfirmed messages of one channel, in the order of sending.
@@ -19,6 +20,7 @@ pub(crate) struct InFlight {
 struct Sent {
     id: String,
     deadline: Instant,
+    if_unheard: Unheard,
     returned: bool,
     answer: oneshot::Sender<Result<(), PublishError>>,
     _place: OwnedSemaphorePermit,
@@ -35,16 +37,23 @@ impl InFlight {
         let number = self.next;
         self.next += 1;
         let deadline = Instant::now() + self.timeout;
-        self.sent.insert(number, Sent { id: outgoing.id, deadline, returned: false, answer, _place });
-        (number, Sending { exchange, key, mandatory: outgoing.mandatory, properties, body: outgoing.body })
+        self.sent.insert(
+            number,
+            Sent { id: outgoing.id, deadline, if_unheard: outgoing.if_unheard, returned: false, answer, _place },
+        );
+        (
+            number,
+            Sending { exchange, key, mandatory: outgoing.if_unheard != Unheard::Fine, properties, body: outgoing.body },
+        )
     }
 
-    /// The broker sent every message with this id back; returns how many there are. Their confirms still come.
+    /// The broker sent every message with this id back; returns of how many that means that a queue is missing. Their confirms
+    /// still come.
     pub(crate) fn unroutable(&mut self, id: &str) -> usize {
         let mut count = 0;
         for sent in self.sent.values_mut().filter(|sent| sent.id == id) {
             sent.returned = true;
-            count += 1;
+            count += usize::from(sent.if_unheard == Unheard::Fault);
         }
         count
     }

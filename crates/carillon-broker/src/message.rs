@@ -15,12 +15,23 @@ use crate::topology::Queue;
 /// AMQP's number for a message that survives a restart of the broker.
 const PERSISTENT: u8 = 2;
 
+/// What it means that no queue takes a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unheard {
+    /// A queue of ours is missing.
+    Fault,
+    /// The answer to a question.
+    Answer,
+    /// Nothing.
+    Fine,
+}
+
 /// A message to publish: always persistent, always with an id, mandatory unless [`Outgoing::unheard`].
 #[derive(Clone)]
 pub struct Outgoing {
     pub(crate) exchange: String,
     pub(crate) key: String,
-    pub(crate) mandatory: bool,
+    pub(crate) if_unheard: Unheard,
     pub(crate) oversize: bool,
     pub(crate) id: String,
     pub(crate) kind: String,
@@ -44,7 +55,7 @@ impl Outgoing {
         Self {
             exchange: exchange.into(),
             key: key.into(),
-            mandatory: true,
+            if_unheard: Unheard::Fault,
             oversize: false,
             id: Uuid::new_v4().to_string(),
             kind: E::NAME.to_owned(),
@@ -95,7 +106,15 @@ impl Outgoing {
     /// Nobody listening is no fault: the message is not mandatory.
     #[must_use]
     pub fn unheard(mut self) -> Self {
-        self.mandatory = false;
+        self.if_unheard = Unheard::Fine;
+        self
+    }
+
+    /// Whether somebody listens is what the caller wants to know: the message is mandatory, and [`PublishError::Unroutable`] is no
+    /// sign that a queue went missing.
+    #[must_use]
+    pub fn asking_who_listens(mut self) -> Self {
+        self.if_unheard = Unheard::Answer;
         self
     }
 

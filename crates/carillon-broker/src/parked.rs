@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 
-use crate::message::{Delivery, Outgoing};
+use crate::message::{Delivery, Outgoing, Unheard};
 
 const REASON: &str = "carillon-parked-reason";
 const DETAIL: &str = "carillon-parked-detail";
@@ -91,7 +91,7 @@ fn copy(queue: &str, delivery: &Delivery, headers: Vec<(String, String)>, body: 
     Outgoing {
         exchange: String::new(),
         key: queue.to_owned(),
-        mandatory: true,
+        if_unheard: Unheard::Fault,
         // It was in the broker before: there it must fit again.
         oversize: true,
         id: delivery.message_id.clone().unwrap_or_default(),

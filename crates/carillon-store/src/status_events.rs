@@ -1,5 +1,6 @@
 //! Telling what became of deliveries: batches that commits left, described for those who listen.
 
+use crate::status_batch::decode;
 use crate::{Result, StatusChange, Store};
 use carillon_failpoint::Point;
 use jiff::Timestamp;
@@ -71,7 +72,7 @@ impl Store {
         let rows = self.write(Point::StatusTakeCommit, TAKE, &[&limit]).await?;
         let (mut batches, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in &rows {
-            match serde_json::from_slice(row.get(1)) {
+            match decode(row.get(1)) {
                 Ok(changes) => batches.push(StatusBatch { id: row.get(0), changes }),
                 Err(_) => unreadable.push(row.get(0)),
             }
@@ -100,6 +101,18 @@ impl Store {
     pub async fn status_batches_told(&self, ids: &[i64]) -> Result<()> {
         let sql = "DELETE FROM status_batches WHERE batch_id = ANY($1)";
         self.write_count(Point::StatusToldCommit, sql, &[&ids]).await.map(drop)
+    }
+
+    /// Whose runs these are: the public ids of tenant and app. Runs that are gone (retention) are left out.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`] when the database is away.
+    pub async fn owners_of_runs(&self, runs: &[Uuid]) -> Result<HashMap<Uuid, (String, String)>> {
+        let sql = "SELECT n.run_id, t.tenant, a.app FROM notifications n
+                   JOIN tenants t ON t.tenant_key = n.tenant_key JOIN apps a ON a.app_key = n.app_key
+                   WHERE n.run_id = ANY($1)";
+        let rows = self.rows(sql, &[&runs]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
     }
 
     /// What changes are about, in the order given; `None` where the rows are gone (retention).

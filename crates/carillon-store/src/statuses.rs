@@ -1,12 +1,12 @@
 //! Evidence about deliveries: written by reports and receipts with one upsert, counted by what is new, told in batches.
 
 use crate::Result;
+use crate::status_batch::{StatusChange, encode};
 use carillon_domain::delivery_status::{Evidence, Reason, Status, Tally};
 use carillon_domain::ids::{RunId, TenantKey};
 use carillon_domain::platform::Platform;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -41,24 +41,6 @@ pub(crate) struct News {
     pub at: Timestamp,
 }
 
-/// One change of a delivery's status, as status events carry it.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub struct StatusChange {
-    /// The run.
-    pub run: Uuid,
-    /// See [`DeliveryId`].
-    pub subject: i64,
-    /// See [`DeliveryId`].
-    pub link: i16,
-    /// The new status's number (domain Status).
-    pub status: i16,
-    /// The reason's number (domain Reason).
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub reason: Option<i16>,
-    /// When, milliseconds since the epoch.
-    pub at_ms: i64,
-}
-
 const UPSERT: &str = "
     INSERT INTO deliveries AS d (run_id, subject, link, tenant_key, platform, bits, reason, person, provider_id,
         closed_at, sent_at, undelivered_at, delivered_at, displayed_at, dismissed_at, opened_at, clicked_at)
@@ -87,7 +69,7 @@ const UPSERT: &str = "
         opened_at = least(d.opened_at, excluded.opened_at),
         clicked_at = least(d.clicked_at, excluded.clicked_at)
     WHERE d.bits | excluded.bits <> d.bits
-    RETURNING run_id, subject, link, prev, bits, reason";
+    RETURNING run_id, subject, link, prev, bits, reason, platform";
 
 const COUNT: &str = "
     INSERT INTO run_counters AS c (run_id, channel, slot, suppressed, cancelled, expired, unknown, failed, sent,
@@ -124,6 +106,7 @@ pub(crate) async fn write_news(transaction: &Transaction<'_>, news: Vec<News>, s
                 link: change.id.link,
                 status: change.after.status().number(),
                 reason: change.reason,
+                platform: change.platform,
                 at_ms: change.at.as_millisecond(),
             });
         }
@@ -163,6 +146,7 @@ struct Changed {
     before: Evidence,
     after: Evidence,
     reason: Option<i16>,
+    platform: Option<i16>,
     at: Timestamp,
 }
 
@@ -193,7 +177,14 @@ async fn upsert(transaction: &Transaction<'_>, news: &[(News, Evidence)]) -> Res
         .map(|row| {
             let id = DeliveryId { run: RunId(row.get(0)), subject: row.get(1), link: row.get(2) };
             let at = times.get(&id).copied().unwrap_or(Timestamp::UNIX_EPOCH);
-            Changed { id, before: evidence(row.get(3)), after: evidence(row.get(4)), reason: row.get(5), at }
+            Changed {
+                id,
+                before: evidence(row.get(3)),
+                after: evidence(row.get(4)),
+                reason: row.get(5),
+                platform: row.get(6),
+                at,
+            }
         })
         .collect())
 }
@@ -219,7 +210,7 @@ async fn tell(transaction: &Transaction<'_>, changes: &[StatusChange]) -> Result
     if changes.is_empty() {
         return Ok(());
     }
-    let bytes = serde_json::to_vec(changes).map_err(|e| crate::Error::Refused(e.to_string()))?;
+    let bytes = encode(changes)?;
     let statement =
         transaction.prepare_cached("INSERT INTO status_batches (changes, due_at) VALUES ($1, now())").await?;
     transaction.execute(&statement, &[&bytes]).await?;

@@ -5,7 +5,9 @@
 
 mod claimers;
 mod config;
+mod event;
 mod group;
+mod hearing;
 mod ledger;
 mod pump;
 mod trace;

@@ -74,6 +74,33 @@ async fn only_the_message_that_no_queue_takes_is_reported_unroutable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_whether_somebody_listens_is_told_and_nothing_is_taken_for_lost() {
+    let place = Place::new().await;
+    let broker = place.broker().await;
+    let channel = place.channel().await;
+    // A queue of ours goes missing: a message that should have found one has the topology declared again, a question has not.
+    channel.queue_delete(place.jobs.name().into(), Default::default()).await.unwrap();
+    let ask = || Outgoing::routed(place.open, "anybody.there", &Job(1)).asking_who_listens();
+    assert_eq!(broker.publisher().publish(ask()).await, Err(PublishError::Unroutable));
+    let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
+    let mine = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
+    let bind = channel.queue_bind(
+        mine.name().clone(),
+        place.open.into(),
+        "anybody.*".into(),
+        Default::default(),
+        FieldTable::default(),
+    );
+    bind.await.unwrap();
+    assert_eq!(broker.publisher().publish(ask()).await, Ok(()));
+    assert!(place.take(mine.name().as_str()).await.is_some());
+    let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+    let missing = channel.queue_declare(place.jobs.name().into(), passive, FieldTable::default()).await;
+    assert!(missing.is_err(), "nobody declared it again");
+    place.finish(broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_an_alternate_exchange_what_no_queue_takes_waits_in_the_unroutable_queue() {
     let place = Place::new().await;
     let broker = place.broker().await;
