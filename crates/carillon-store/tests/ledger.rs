@@ -8,6 +8,8 @@ mod due;
 mod finishing;
 #[path = "ledger/pages.rs"]
 mod pages;
+#[path = "ledger/parked.rs"]
+mod parked;
 #[path = "ledger/pausing.rs"]
 mod pausing;
 #[path = "ledger/receipts.rs"]

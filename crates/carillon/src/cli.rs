@@ -130,8 +130,12 @@ pub(crate) struct ConfigCheck {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ParkedCommand {
     /// List parked messages, oldest first; bodies are not shown, they may hold personal data
+    ///
+    /// After them, where CARILLON_DATABASE__URL is set: pushes that the ledger grants no more, because whoever sent them did not survive it.
     List(ParkedList),
     /// Send parked messages back to the queues they came from
+    ///
+    /// Without a filter also what the ledger has set aside, where CARILLON_DATABASE__URL is set.
     Replay(ParkedReplay),
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use carillon_broker::{ParkedFilter, ParkedMessage};
+use carillon_store::SetAside;
 
 use crate::cli::{ParkedCommand, ParkedList, ParkedReplay};
 use crate::{Outcome, settings};
@@ -15,6 +16,7 @@ pub(crate) async fn run(command: ParkedCommand) -> Outcome {
     }
 }
 
+/// What the broker keeps, and what the ledger has set aside, where the settings name its database.
 async fn list(options: &ParkedList) -> Outcome {
     let (broker, stop) = settings::broker(options.config.as_deref())?;
     let messages = broker.inspector().parked(options.limit).await;
@@ -24,7 +26,14 @@ async fn list(options: &ParkedList) -> Outcome {
     for message in &messages {
         println!("{}", line(message));
     }
-    eprintln!("{} parked", messages.len());
+    let mut aside = Vec::new();
+    if let Ok(store) = settings::store(options.config.as_deref()) {
+        aside = store.set_aside_messages(i64::try_from(options.limit).unwrap_or(i64::MAX)).await?;
+    }
+    for message in &aside {
+        println!("{}", line_of_set_aside(message));
+    }
+    eprintln!("{} parked", messages.len() + aside.len());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -37,14 +46,28 @@ fn line(message: &ParkedMessage) -> String {
     format!("{at}  {origin}  {id}  {} bytes  crc32 {}  {}: {detail}", message.bytes, message.crc32, message.reason)
 }
 
+fn line_of_set_aside(message: &SetAside) -> String {
+    let SetAside { chunk, position, notification, tenant, platform } = message;
+    let platform = platform.map_or("-", |platform| platform.as_str());
+    format!(
+        "-  ledger  {}:{}:{position}  notification {}  tenant {tenant}  {platform}  no_progress: three claims of it alone came to no end",
+        chunk.run.0, chunk.number, notification.0
+    )
+}
+
 async fn replay(options: ParkedReplay) -> Outcome {
     let (broker, stop) = settings::broker(options.config.as_deref())?;
+    let everything = options.queue.is_none() && options.message_id.is_none();
     let filter = ParkedFilter { origin: options.queue, message_id: options.message_id };
     let moved = broker.inspector().replay(&filter, options.limit).await;
     stop.cancel();
     let _ = broker.drained().await;
     let moved = moved?;
-    println!("{} sent back, {} left", moved.moved, moved.left);
+    let mut aside = 0;
+    if everything && let Ok(store) = settings::store(options.config.as_deref()) {
+        aside = store.send_back_set_aside(i64::try_from(options.limit).unwrap_or(i64::MAX)).await?;
+    }
+    println!("{} sent back, {} left", moved.moved + aside, moved.left);
     Ok(ExitCode::SUCCESS)
 }
 
