@@ -93,7 +93,7 @@ pub(crate) async fn join(platform: &Platform, tenant: &Tenant, caller: &Caller, 
             if found.times == 0 {
                 row.lost += 1;
                 examples.push(format!("{id} {device_id} is {status} and reached no provider"));
-            } else if status != "sent" {
+            } else if !["sent", "displayed"].contains(&status) {
                 differ.push(format!("{id} {device_id} reached its provider and is {status}"));
             }
             if found.times > 1 {

@@ -69,8 +69,8 @@ async fn once(platform: &Platform, row: &mut Row, cases: Vec<cases::Case>, mut d
     }
     let samples = sampler.stop();
     row.expect(samples.samples > 0 && samples.faults.is_empty(), || format!("samples: {:?}", samples.faults));
-    let joined = join(platform, &crowd.tenant, &crowd.caller, row).await?;
-    judge_duplicates(row, &done, &joined.duplicates);
+    join(platform, &crowd.tenant, &crowd.caller, row).await?;
+    judge_duplicates(platform, &crowd.tenant, row, &done);
     judge_texts(platform, &crowd.readers, load.persons.load(Ordering::Relaxed), row);
     let refused: Vec<String> =
         [&crowd.caller, &crowd.texts, &crowd.control].iter().flat_map(|caller| caller.book().faults.clone()).collect();
@@ -115,18 +115,59 @@ fn judge_cases(row: &mut Row, done: &[Done]) {
     row.quiet("cases", Value::Array(all));
 }
 
-fn judge_duplicates(row: &mut Row, done: &[Done], found: &BTreeMap<&'static str, u64>) {
-    let mut excused: BTreeMap<&str, u64> = BTreeMap::new();
-    for one in done {
-        if let Some(provider) = one.case.service.strip_prefix("dispatcher-") {
-            *excused.entry(provider).or_default() += one.excused;
+/// A push comes twice only if the first one was sent by a process that was struck, and no more of them than it had in work.
+fn judge_duplicates(platform: &Platform, tenant: &Tenant, row: &mut Row, done: &[Done]) {
+    let mut by_case: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut by_nobody = Vec::new();
+    for (provider, first, more) in repeated(platform, tenant) {
+        let sender = done.iter().position(|one| {
+            let (from, until) = one.lived;
+            one.case.service.strip_prefix("dispatcher-") == Some(provider) && from <= first && first <= until
+        });
+        match sender {
+            Some(case) => *by_case.entry(case).or_default() += more,
+            None => by_nobody.push(format!("{provider} at {first}")),
         }
     }
-    for (provider, found) in found {
-        let allowed = excused.get(provider).copied().unwrap_or(0);
-        row.expect(*found <= allowed, || format!("{found} duplicates at {provider}, the faults excuse {allowed}"));
+    for (case, found) in &by_case {
+        let one = &done[*case];
+        row.expect(*found <= one.excused, || {
+            format!("{} cost {found} duplicates, {} are excused", one.case.arming, one.excused)
+        });
     }
-    row.figure("excused_by_provider", json!(excused));
+    let shown: BTreeMap<String, Value> = by_case
+        .iter()
+        .map(|(case, found)| (done[*case].case.arming.to_string(), json!([found, done[*case].excused])))
+        .collect();
+    row.figure("duplicates_found_and_excused", json!(shown));
+    row.expect(by_nobody.is_empty(), || {
+        format!(
+            "{} duplicates of dispatchers that nobody struck: {:?}",
+            by_nobody.len(),
+            &by_nobody[..by_nobody.len().min(5)]
+        )
+    });
+}
+
+/// What came more than once and was answered: the provider, when it came first, and how often more.
+fn repeated(platform: &Platform, tenant: &Tenant) -> Vec<(&'static str, jiff::Timestamp, u64)> {
+    let mut seen: HashMap<(String, String), Vec<provider_sim::Record>> = HashMap::new();
+    for record in platform.sim.ledger().records(&Query { accepted: Some(true), ..Query::default() }) {
+        if let Some(id) = record.notification_id.clone() {
+            seen.entry((id, record.token.clone())).or_default().push(record);
+        }
+    }
+    let ours: HashMap<&str, Provider> = tenant.devices.iter().map(|one| (one.token.as_str(), one.provider)).collect();
+    let mut all = Vec::new();
+    for ((_, token), records) in seen {
+        let unanswered = records.iter().filter(|record| !record.answered).count();
+        let more = records.len().saturating_sub(1 + unanswered) as u64;
+        let first = records.iter().map(|record| record.at).min();
+        if let (Some(provider), Some(first), true) = (ours.get(token.as_str()), first, more > 0) {
+            all.push((provider.name(), first, more));
+        }
+    }
+    all
 }
 
 /// Every person who was sent a cascade got one text message.

@@ -2,11 +2,12 @@
 
 use super::cases::Case;
 use super::load::{Load, of};
-use super::victim::{Done, arm, leave, watch};
+use super::victim::{Done, EXIT, arm, leave, watch};
 use crate::platform::Way;
 use crate::proxy::Cut;
 use anyhow::{Context as _, Result, bail};
-use carillon_failpoint::Point;
+use carillon_failpoint::{Action, Point};
+use carillon_tests::End;
 use provider_sim::{Conditions, Provider};
 use rustix::process::Signal;
 use serde_json::json;
@@ -21,16 +22,14 @@ const MESSAGES: usize = 40;
 /// # Errors
 /// If a process cannot be started, or the point is one for which nothing is arranged.
 pub(super) async fn run(load: &Load<'_>, case: Case, number: usize) -> Result<Done> {
-    let done = match case.arming.point {
-        Point::Nack => given_back(load, case, number).await,
-        Point::ExpiredCommit => expired(load, case, number).await,
+    let victim = load.platform.of(case.service).next().context("a first replica")?;
+    leave(victim).await?;
+    let mut done = match case.arming.point {
+        Point::Nack => given_back(load, case, number).await?,
+        Point::ExpiredCommit => expired(load, case, number).await?,
         other => bail!("nothing is arranged for {}", other.name()),
     };
-    let victim = load.platform.of(case.service).next().context("a first replica")?;
-    let mut done = done?;
-    if victim.end().is_none() {
-        done.broken = done.broken.take().or(leave(victim).await?);
-    }
+    done.gone(leave(victim).await?);
     victim.respawn(&[])?;
     victim.ready().await?;
     println!("           {} in {}: {} hits, {:.1} s", case.arming, victim.name(), done.hits, done.seconds);
@@ -41,7 +40,6 @@ pub(super) async fn run(load: &Load<'_>, case: Case, number: usize) -> Result<Do
 async fn given_back(load: &Load<'_>, case: Case, number: usize) -> Result<Done> {
     let (began, platform, tenant) = (Instant::now(), load.platform, &load.crowd.tenant);
     let victim = platform.of(case.service).next().context("a first replica")?;
-    let broken = leave(victim).await?;
     arm(victim, case)?;
     victim.ready().await?;
     platform.sim.set_conditions(Provider::Apns, Conditions { paused: true, ..Conditions::default() })?;
@@ -54,22 +52,16 @@ async fn given_back(load: &Load<'_>, case: Case, number: usize) -> Result<Done> 
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     victim.signal(Signal::TERM);
-    let watched = watch_leaving(victim, case, began, broken).await;
+    let watched = watch(victim, case, began).await;
     platform.sim.set_conditions(Provider::Apns, Conditions::default())?;
-    watched
-}
-
-/// A process that was told to end may be gone before its counter is read; what it wrote last says the same.
-async fn watch_leaving(
-    victim: &crate::fleet::Replica,
-    case: Case,
-    began: Instant,
-    broken: Option<String>,
-) -> Result<Done> {
-    let mut done = watch(victim, case, began, broken).await?;
-    if done.hits == 0 && victim.said(&format!("hit={}", case.arming))? {
+    let mut done = watched?;
+    // A process that was told to end may be gone before its counter is read; what it wrote last says the same.
+    let (end, _) = victim.ended(EXIT).await?;
+    if done.hits == 0 && victim.said(&format!("\"{}\"", case.arming))? {
         (done.hits, done.broken) = (1, None);
     }
+    let wanted = if case.arming.action == Action::Kill { End::Signal(9) } else { End::Code(0) };
+    done.gone((end != wanted).then(|| format!("{} ended with {end:?}", victim.name())));
     Ok(done)
 }
 
@@ -78,7 +70,6 @@ async fn watch_leaving(
 async fn expired(load: &Load<'_>, case: Case, number: usize) -> Result<Done> {
     let (began, platform) = (Instant::now(), load.platform);
     let victim = platform.of(case.service).next().context("a first replica")?;
-    let broken = leave(victim).await?;
     let id = load.held(number, "expired").await?;
     let ways = || platform.of(case.service).flat_map(|replica| platform.ways(replica, Way::Broker));
     for way in ways() {
@@ -91,7 +82,7 @@ async fn expired(load: &Load<'_>, case: Case, number: usize) -> Result<Done> {
                RETURNING chunk";
     let changed = platform.rows(sql, &[&id]).await?.len();
     arm(victim, case)?;
-    let done = watch(victim, case, began, broken).await;
+    let done = watch(victim, case, began).await;
     for way in ways() {
         way.stall(false);
         way.cut(Cut::Reset);

@@ -7,6 +7,7 @@ use crate::platform::Platform;
 use anyhow::{Context as _, Result};
 use carillon_failpoint::Action;
 use carillon_tests::End;
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Until the armed process passes the point.
 const HIT: Duration = Duration::from_secs(30);
 /// From SIGTERM to the exit: what hangs must have been given up by then.
-const EXIT: Duration = Duration::from_secs(20);
+pub(crate) const EXIT: Duration = Duration::from_secs(20);
 /// Something is sent four times a second.
 const AWAY: Duration = Duration::from_secs(1);
 /// Results of one chunk that a dispatcher may not have reported, and requests beside what its gauges say.
@@ -29,6 +30,8 @@ pub(crate) struct Done {
     /// How many second pushes it excuses: what the process had in work, if it is a dispatcher.
     pub(crate) excused: u64,
     pub(crate) broken: Option<String>,
+    /// From its start until it is gone: what it sent in between may come twice.
+    pub(crate) lived: (Timestamp, Timestamp),
 }
 
 impl Done {
@@ -46,22 +49,28 @@ impl Done {
 pub(crate) async fn run(platform: &Platform, service: &'static str, cases: Vec<Case>) -> Result<Vec<Done>> {
     let victim = platform.of(service).next().context("a first replica")?;
     let mut all = Vec::with_capacity(cases.len());
+    leave(victim).await?;
     for case in cases {
-        let done = once(platform, victim, case).await?;
+        let mut done = once(platform, victim, case).await?;
+        done.gone(leave(victim).await?);
         println!("           {} in {}: {} hits, {:.1} s", case.arming, victim.name(), done.hits, done.seconds);
         all.push(done);
-    }
-    if let Some(last) = all.last_mut() {
-        last.broken = last.broken.take().or(leave(victim).await?);
     }
     victim.respawn(&[])?;
     victim.ready().await?;
     Ok(all)
 }
 
+impl Done {
+    /// Its process is gone, as it should or not.
+    pub(crate) fn gone(&mut self, otherwise: Option<String>) {
+        self.lived.1 = Timestamp::now();
+        self.broken = self.broken.take().or(otherwise);
+    }
+}
+
 async fn once(platform: &Platform, victim: &Replica, case: Case) -> Result<Done> {
     let began = Instant::now();
-    let broken = leave(victim).await?;
     arm(victim, case)?;
     if is_asked(case.arming.point) {
         victim.ready().await?;
@@ -73,7 +82,7 @@ async fn once(platform: &Platform, victim: &Replica, case: Case) -> Result<Done>
         other.respawn(&[])?;
         other.ready().await?;
     }
-    watch(victim, case, began, broken).await
+    watch(victim, case, began).await
 }
 
 /// A new process that has the point armed.
@@ -88,10 +97,11 @@ pub(crate) fn arm(victim: &Replica, case: Case) -> Result<()> {
 ///
 /// # Errors
 /// Never by itself.
-pub(crate) async fn watch(victim: &Replica, case: Case, began: Instant, broken: Option<String>) -> Result<Done> {
+pub(crate) async fn watch(victim: &Replica, case: Case, began: Instant) -> Result<Done> {
+    let from = Timestamp::now().checked_sub(SignedDuration::try_from(began.elapsed())?)?;
     let (mut open, mut chunks, mut hits) = (0, 0, 0);
     let waited = Instant::now();
-    let mut broken = broken;
+    let mut broken = None;
     while waited.elapsed() < HIT && hits == 0 && broken.is_none() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         match (case.arming.action, victim.end()) {
@@ -111,7 +121,8 @@ pub(crate) async fn watch(victim: &Replica, case: Case, began: Instant, broken: 
     }
     let excused =
         if victim.service.starts_with("dispatcher-") { UNREPORTED * (chunks + 1) + open.max(UNREPORTED) } else { 0 };
-    Ok(Done { case, hits, seconds: began.elapsed().as_secs_f64(), excused, broken })
+    let lived = (from, Timestamp::now());
+    Ok(Done { case, hits, seconds: began.elapsed().as_secs_f64(), excused, broken, lived })
 }
 
 /// Ends what runs in the replica's place, if something does. A process that hung somewhere has to come free by its own deadlines.
@@ -120,7 +131,7 @@ pub(crate) async fn watch(victim: &Replica, case: Case, began: Instant, broken: 
 /// If it does not end.
 pub(crate) async fn leave(victim: &Replica) -> Result<Option<String>> {
     match victim.end() {
-        Some(End::Signal(9)) => Ok(None),
+        Some(End::Signal(9) | End::Code(0)) => Ok(None),
         Some(end) => Ok(Some(format!("{} ended by itself with {end:?}", victim.name()))),
         None => {
             victim.signal(Signal::TERM);

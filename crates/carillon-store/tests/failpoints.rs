@@ -1,0 +1,107 @@
+//! What a caller knows after a commit that failed, was cut or never came back. The points are the process', so these tests are a process of
+//! their own and take turns.
+
+#[path = "devices/database.rs"]
+mod database;
+
+use carillon_domain::ids::NotificationId;
+use carillon_domain::platform::Lane;
+use carillon_failpoint::{Plan, arm};
+use carillon_store::{Error, NewNotification};
+use database::Database;
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Arms until the guard goes.
+struct Armed(#[allow(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+
+impl Armed {
+    async fn with(text: &str) -> Self {
+        let turn = TURN.lock().await;
+        arm(text.parse().unwrap(), |_| {});
+        Self(turn)
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        arm(Plan::default(), |_| {});
+    }
+}
+
+fn notification(database: &Database) -> NewNotification {
+    NewNotification {
+        notification_id: NotificationId(Uuid::now_v7()),
+        tenant_key: database.tenant,
+        app_key: database.app,
+        reference: None,
+        body: vec![1],
+        lane: Lane::Transactional,
+        scheduled_at: None,
+        idempotency: None,
+        traceparent: String::new(),
+    }
+}
+
+async fn kept(database: &Database) -> i64 {
+    database.sql.query_one("SELECT count(*) FROM notifications", &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_before_leaves_nothing_and_one_that_fails_after_leaves_all() {
+    let database = Database::new().await;
+    let new = notification(&database);
+    for (side, left) in [("before", 0), ("after", 1)] {
+        let _armed = Armed::with(&format!("store.accept.commit:{side}=error")).await;
+        let error = database.store.accept_group(std::slice::from_ref(&new)).await.unwrap_err();
+        assert!(error.is_unavailable(), "{side}: {error}");
+        assert_eq!(kept(&database).await, left, "{side}");
+    }
+    // The caller repeats it with the same id, and it is there once.
+    let _armed = Armed::with("").await;
+    database.store.accept_group(&[new]).await.unwrap();
+    assert_eq!(kept(&database).await, 1);
+    database.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_never_comes_back_is_given_up_in_time_and_its_connection_is_no_trap() {
+    let database = Database::new().await;
+    let new = notification(&database);
+    for (side, left) in [("before", 0), ("after", 1)] {
+        let _armed = Armed::with(&format!("store.accept.commit:{side}=hang")).await;
+        let began = Instant::now();
+        let error = database.store.accept_group(std::slice::from_ref(&new)).await.unwrap_err();
+        assert!(error.is_unavailable(), "{side}: {error}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{side}: {:?}", began.elapsed());
+        assert_eq!(kept(&database).await, left, "{side}");
+    }
+    let _armed = Armed::with("").await;
+    let again = notification(&database);
+    database.store.accept_group(&[again]).await.unwrap();
+    assert_eq!(kept(&database).await, 2, "what was left open does not swallow the next commit");
+    database.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_statement_that_commits_by_itself_has_both_sides_too() {
+    let database = Database::new().await;
+    let apps = async || {
+        let row = database.sql.query_one("SELECT count(*) FROM apps WHERE app = 'shop'", &[]).await;
+        row.unwrap().get::<_, i64>(0)
+    };
+    {
+        let _armed = Armed::with("store.setup.commit:before=error").await;
+        let deleted = database.store.delete_app(database.tenant, "shop").await;
+        assert!(matches!(deleted, Err(Error::Unavailable(_))) && apps().await == 1, "{deleted:?}");
+    }
+    {
+        let _armed = Armed::with("store.setup.commit:after=error").await;
+        let deleted = database.store.delete_app(database.tenant, "shop").await;
+        assert!(matches!(deleted, Err(Error::Unavailable(_))) && apps().await == 0, "{deleted:?}");
+    }
+    database.drop_it().await;
+}
