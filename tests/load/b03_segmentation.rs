@@ -107,6 +107,7 @@ impl<'a> Segmentation<'a> {
             lane,
             scheduled_at: None,
             idempotency: None,
+            traceparent: String::new(),
         };
         d.store.accept_group(&[new]).await?;
         let item = AcceptedNotification {

@@ -230,6 +230,7 @@ impl Tenant {
             lane: notification.draft().to.lane(),
             scheduled_at: None,
             idempotency: None,
+            traceparent: String::new(),
         }
     }
 

@@ -29,6 +29,8 @@ pub struct NewNotification {
     pub scheduled_at: Option<Timestamp>,
     /// Idempotency key and SHA-256 of what it must mean.
     pub idempotency: Option<(String, [u8; 32])>,
+    /// The call's position in its trace (W3C Trace Context), recorded or not; empty if it has none.
+    pub traceparent: String,
 }
 
 /// What became of one item of a group.
@@ -53,17 +55,17 @@ pub enum Accepted {
 const INSERT: &str = "
     WITH item AS (
         SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bytea[], $6::int2[], $7::int2[],
-                             $8::timestamptz[], $9::text[], $10::bytea[])
-               AS i(id, tenant_key, app_key, reference, body, state, lane, scheduled_at, key, fingerprint)
+                             $8::timestamptz[], $9::text[], $10::bytea[], $11::text[])
+               AS i(id, tenant_key, app_key, reference, body, state, lane, scheduled_at, key, fingerprint, traceparent)
     ), keyed AS (
         INSERT INTO idempotency (tenant_key, key, fingerprint, notification_id, state)
         SELECT tenant_key, key, fingerprint, id, state FROM item WHERE key IS NOT NULL
         ON CONFLICT DO NOTHING
         RETURNING notification_id
     )
-    INSERT INTO notifications (notification_id, tenant_key, app_key, reference, body, state, lane, scheduled_at, due_at)
-    SELECT id, tenant_key, app_key, reference, body, state, lane, scheduled_at,
-           coalesce(scheduled_at, now() + CASE lane WHEN 1 THEN interval '5 seconds' ELSE interval '60 seconds' END)
+    INSERT INTO notifications (notification_id, tenant_key, app_key, reference, body, state, lane, scheduled_at, due_at, traceparent)
+    SELECT id, tenant_key, app_key, reference, body, state, lane, scheduled_at, coalesce(scheduled_at, now() + interval '5 seconds'),
+           traceparent
     FROM item
     WHERE key IS NULL OR id IN (SELECT notification_id FROM keyed)
     ON CONFLICT (notification_id) DO NOTHING
@@ -99,6 +101,7 @@ impl Store {
                     &columns.scheduled,
                     &columns.keys,
                     &columns.fingerprints,
+                    &columns.traceparents,
                 ],
             )
             .await?;
@@ -166,6 +169,7 @@ struct Columns<'a> {
     scheduled: Vec<Option<Timestamp>>,
     keys: Vec<Option<&'a str>>,
     fingerprints: Vec<Option<&'a [u8]>>,
+    traceparents: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -183,6 +187,7 @@ impl<'a> Columns<'a> {
             scheduled: items.iter().map(|i| i.scheduled_at).collect(),
             keys: items.iter().map(|i| i.idempotency.as_ref().map(|k| k.0.as_str())).collect(),
             fingerprints: items.iter().map(|i| i.idempotency.as_ref().map(|k| k.1.as_slice())).collect(),
+            traceparents: items.iter().map(|i| Some(i.traceparent.as_str()).filter(|t| !t.is_empty())).collect(),
         }
     }
 

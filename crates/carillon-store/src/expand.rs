@@ -75,6 +75,8 @@ const BEYOND_ALL: &str = "v";
 pub struct Expansion {
     connection: Option<Object>,
     now: Timestamp,
+    /// Bears what is committed as published.
+    publisher: Option<i32>,
 }
 
 const LOCK_RUNS: &str = "
@@ -96,7 +98,8 @@ impl Store {
     /// [`Error::Unavailable`] when the database is away.
     pub async fn expand(&self, ids: &[NotificationId]) -> Result<(Expansion, Vec<RunRow>)> {
         let connection = self.connection().await?;
-        let mut expansion = Expansion { connection: Some(connection), now: Timestamp::UNIX_EPOCH };
+        let publisher = self.presence().number();
+        let mut expansion = Expansion { connection: Some(connection), now: Timestamp::UNIX_EPOCH, publisher };
         let client = expansion.client()?;
         client.batch_execute("BEGIN").await?;
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
@@ -272,7 +275,7 @@ impl Expansion {
     pub async fn commit(mut self, pages: Vec<Page>, slot: i16) -> Result<Vec<StatusChange>> {
         let mut connection =
             self.connection.take().ok_or_else(|| Error::Refused("the transaction has ended".into()))?;
-        let outcome = page::write(&mut connection, &pages, self.now, slot).await;
+        let outcome = page::write(&mut connection, &pages, self.now, slot, self.publisher).await;
         match outcome {
             Ok(changes) => {
                 commit_by_hand(connection, Point::PagesCommit).await?;

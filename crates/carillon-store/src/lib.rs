@@ -22,6 +22,7 @@ mod migrate;
 mod parked;
 mod pausing;
 mod pool;
+mod presence;
 mod receipts;
 mod report;
 mod scan;

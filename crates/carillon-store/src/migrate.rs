@@ -14,6 +14,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (6, "waiting_cascades", include_str!("../migrations/0006_waiting_cascades.sql")),
     (7, "asked_of_devices", include_str!("../migrations/0007_asked_of_devices.sql")),
     (8, "pause", include_str!("../migrations/0008_pause.sql")),
+    (9, "publishers_and_traces", include_str!("../migrations/0009_publishers_and_traces.sql")),
 ];
 
 /// How a file says which binaries still work on the schema that it makes: those that know the migration of this number, or a later one. A

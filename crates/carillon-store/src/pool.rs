@@ -1,5 +1,6 @@
 //! Connections: every wait has a deadline, and a connection to a server that was demoted is thrown away.
 
+use crate::presence::Presence;
 use crate::{Config, Error, Result};
 use deadpool_postgres::{
     ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
@@ -24,6 +25,7 @@ pub struct Store {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     patience: Duration,
+    presence: Presence,
 }
 
 impl Store {
@@ -57,7 +59,7 @@ impl Store {
             .build()
             .map_err(|e| Error::Refused(e.to_string()))?;
         let patience = Duration::from_millis(config.statement_ms) + CONNECT;
-        Ok(Self { pool, config: pg, tls, patience })
+        Ok(Self { pool, config: pg, tls, patience, presence: Presence::default() })
     }
 
     /// A connection, for one request or one group.
@@ -68,6 +70,11 @@ impl Store {
     /// How long a statement may take to be answered: the server itself ends it a little earlier.
     pub(crate) fn patience(&self) -> Duration {
         self.patience
+    }
+
+    /// Whether others see that this process is alive.
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// How to make a connection outside the pool, for listening.

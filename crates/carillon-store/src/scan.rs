@@ -24,11 +24,11 @@ const LOOKS: usize = 20;
 
 const DUE_NOTIFICATIONS: &str = "
     UPDATE notifications n SET copies = n.copies + 1,
-        due_at = now() + least(CASE n.lane WHEN 1 THEN 5 ELSE 60 END * power(2, least(n.copies, 12)), 3600) * interval '1 second'
+        due_at = now() + least(5 * power(2, least(n.copies, 12)), 3600) * interval '1 second'
     FROM (SELECT notification_id FROM notifications WHERE due_at <= now() AND state IN (1, 2) AND NOT expanded
           ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED) due
     WHERE n.notification_id = due.notification_id
-    RETURNING n.notification_id, n.tenant_key, n.app_key, n.lane, n.epoch";
+    RETURNING n.notification_id, n.tenant_key, n.app_key, n.lane, n.epoch, n.traceparent";
 
 /// Shares the credit of a platform and lane between tenants: who has least in hand comes first, and everybody's oldest chunk before
 /// anybody's second. The tenants with open chunks are found by leaping through the index, so that a backlog of one costs the
@@ -69,17 +69,17 @@ const DUE_CHUNKS: &str = "
 
 /// A statement of its own: given names, the rows are found by them; joined to what the query above estimates, the whole table was read.
 const PUBLISH_CHUNKS: &str = "
-    UPDATE chunks c SET copies = c.copies + 1, outstanding = true,
+    UPDATE chunks c SET copies = c.copies + 1, outstanding = true, publisher = $3,
         due_at = now() + least(CASE c.lane WHEN 1 THEN 5 ELSE 60 END * power(2, least(c.copies, 12)), 3600) * interval '1 second'
     FROM unnest($1::uuid[], $2::int4[]) AS mine(run_id, chunk), notifications n, apps a, tenants t
     WHERE c.run_id = mine.run_id AND c.chunk = mine.chunk AND n.notification_id = c.notification_id
       AND a.app_key = c.app_key AND t.tenant_key = c.tenant_key AND n.state <> 3
     RETURNING c.run_id, c.chunk, c.copies, c.notification_id, c.tenant_key, t.tenant, c.app_key, a.icon_url,
         coalesce(a.default_locale, t.default_locale), c.device_keys, c.states, c.not_before, c.expires_at,
-        coalesce(n.scheduled_at, n.created_at), n.body, c.link";
+        coalesce(n.scheduled_at, n.created_at), n.body, c.link, n.traceparent";
 
 /// A notification to wake the segmenter for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DueNotification {
     /// The notification.
     pub notification_id: NotificationId,
@@ -91,6 +91,8 @@ pub struct DueNotification {
     pub lane: Lane,
     /// Pages committed so far.
     pub epoch: i32,
+    /// The accepted call's position in its trace.
+    pub traceparent: Option<String>,
 }
 
 /// A chunk to publish again, with its devices as they are now.
@@ -119,6 +121,8 @@ pub struct DueChunk {
     pub body: Vec<u8>,
     /// The cascade's link it belongs to, 0 = the notification's own pushes.
     pub link: i16,
+    /// The accepted call's position in its trace.
+    pub traceparent: Option<String>,
     /// Open positions: position, device key, and the device unless it is gone.
     pub targets: Vec<(u16, DeviceKey, Option<Recipient>)>,
 }
@@ -147,6 +151,7 @@ impl Store {
                     app_key: AppKey(row.get(2)),
                     lane: Lane::from_number(row.get(3)).ok_or_else(|| Error::corrupt("a notification's lane"))?,
                     epoch: row.get(4),
+                    traceparent: row.get(5),
                 })
             })
             .collect()
@@ -185,7 +190,7 @@ impl Store {
         let (runs, numbers): (Vec<Uuid>, Vec<i32>) =
             mine.iter().map(|row| (row.get::<_, Uuid>(0), row.get::<_, i32>(1))).unzip();
         let statement = transaction.prepare_cached(PUBLISH_CHUNKS).await?;
-        let rows = transaction.query(&statement, &[&runs, &numbers]).await?;
+        let rows = transaction.query(&statement, &[&runs, &numbers, &self.presence().number()]).await?;
         let mut chunks: Vec<DueChunk> = rows.iter().map(due_chunk).collect();
         let keys: Vec<i64> = chunks.iter().flat_map(|c| c.targets.iter().map(|t| t.1.0)).collect();
         if !keys.is_empty() {
@@ -239,6 +244,7 @@ fn due_chunk(row: &tokio_postgres::Row) -> DueChunk {
         released_at: row.get(13),
         body: row.get(14),
         link: row.get(15),
+        traceparent: row.get(16),
         targets: positions
             .open_positions()
             .filter_map(|(i, _)| key(i).map(|key| (i as u16, DeviceKey(key), None)))

@@ -26,6 +26,7 @@ async fn accept(db: &Database, reference: &str, scheduled: bool) -> Notification
         lane: Lane::Transactional,
         scheduled_at: scheduled.then(|| "2030-01-01T00:00:00Z".parse().expect("a time")),
         idempotency: None,
+        traceparent: String::new(),
     };
     let accepted = db.store.accept_group(&[item]).await.expect("accepted");
     assert!(matches!(accepted[0], Accepted::New { .. }));

@@ -12,6 +12,8 @@ mod pages;
 mod parked;
 #[path = "ledger/pausing.rs"]
 mod pausing;
+#[path = "ledger/publishers.rs"]
+mod publishers;
 #[path = "ledger/receipts.rs"]
 mod receipts;
 #[path = "ledger/told.rs"]

@@ -154,6 +154,7 @@ mod tests {
             lane: Lane::Bulk,
             scheduled_at: None,
             idempotency: key.map(|key| (key.to_owned(), [0; 32])),
+            traceparent: String::new(),
         }
     }
 

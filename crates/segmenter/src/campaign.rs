@@ -10,6 +10,7 @@ use carillon_broker::Effects;
 use carillon_domain::ids::NotificationId;
 use carillon_domain::platform::{Lane, Platform};
 use carillon_store::{Error, Expansion};
+use carillon_telemetry::RemoteContext;
 use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ async fn turn(
     let began = Instant::now();
     while let Walked::More(next) = page(segmenter, id, &single, epoch, effects).await? {
         if began.elapsed() >= TURN {
-            effects.push(wake_campaign(accepted.clone(), next));
+            effects.push(wake_campaign(&RemoteContext::current(), accepted.clone(), next));
             break;
         }
         epoch = Some(next);

@@ -12,6 +12,7 @@ use carillon_domain::notification::Notification;
 use carillon_domain::platform::{Lane, Platform};
 use carillon_payload::{Facts, Variants};
 use carillon_store::{Error, Expansion, NewChunk, Page, RunRow, fresh_lease};
+use carillon_telemetry::RemoteContext;
 use carillon_telemetry::names::field;
 use carillon_wire::events::{AdvanceGrant, NotificationsAccepted, SealedCredential};
 use futures::FutureExt as _;
@@ -281,20 +282,37 @@ pub(crate) fn prepare(
     Prepared { page, messages: out }
 }
 
-/// Which page a campaign's wake-up is for; nothing: whichever comes next.
+/// Which page a campaign's wake-up is for; nothing: whichever comes next. That is so for one that is handed out again: who had it before may
+/// have committed pages and died, and then no other wake-up is under way.
 fn epoch_of(delivery: &Delivery) -> Option<i32> {
+    if delivery.redelivered {
+        return None;
+    }
     delivery.headers.iter().find(|(name, _)| name == EPOCH).and_then(|(_, value)| value.parse().ok())
 }
 
 /// A campaign's wake-up for its page number `epoch`.
-pub(crate) fn wake_campaign(notification: carillon_wire::events::AcceptedNotification, epoch: i32) -> Outgoing {
-    wake_up(Lane::Bulk, vec![notification]).with_header(EPOCH, epoch.to_string())
+pub(crate) fn wake_campaign(
+    trace: &RemoteContext,
+    notification: carillon_wire::events::AcceptedNotification,
+    epoch: i32,
+) -> Outgoing {
+    wake_up_in(trace, Lane::Bulk, vec![notification]).with_header(EPOCH, epoch.to_string())
 }
 
 /// A wake-up to publish, as part of the current trace.
 pub(crate) fn wake_up(lane: Lane, notifications: Vec<carillon_wire::events::AcceptedNotification>) -> Outgoing {
+    wake_up_in(&RemoteContext::current(), lane, notifications)
+}
+
+/// A wake-up to publish, as part of a trace.
+pub(crate) fn wake_up_in(
+    trace: &RemoteContext,
+    lane: Lane,
+    notifications: Vec<carillon_wire::events::AcceptedNotification>,
+) -> Outgoing {
     let message = Outgoing::to(carillon_wire::topology::runs(lane), &NotificationsAccepted { notifications });
-    carillon_telemetry::inject().into_iter().fold(message, |m, (name, value)| m.with_header(name, value))
+    trace.headers().into_iter().fold(message, |m, (name, value)| m.with_header(name, value))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! page, and its wake-up goes back into the queue after every second, so that campaigns take turns. What is committed as due
 //! but was never published, or not looked at in time, the scan publishes.
 
+mod absent;
 mod audience;
 mod campaign;
 mod config;
@@ -52,10 +53,18 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
         slot: (std::process::id() % 4) as i16,
     });
     scope.show("broker", broker.status(), carillon_broker::Status::summary);
+    let asked = store.clone();
     scope.ask("database", move || {
-        let store = store.clone();
+        let store = asked.clone();
         async move { store.ping().await }
     });
+    let (shown, stop) = (store.clone(), scope.stopping());
+    scope.spawn("presence", async move {
+        // As long as there may be something to publish: the last of it is published while the broker drains.
+        let _ = stop.run_until_cancelled(shown.stay_present()).await;
+        Ok::<_, std::convert::Infallible>(())
+    });
+    scope.spawn("absent publishers", absent::watch(store, scope.stopping()));
     for lane in Lane::ALL {
         let concurrency = segmenter.config.concurrency;
         let handler = handler::Wake::new(Arc::clone(&segmenter), *lane);

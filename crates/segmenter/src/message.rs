@@ -209,8 +209,12 @@ impl Parcel {
     }
 
     /// The message, under an id that the same work has whenever it is published.
-    fn seal(self, lane: Lane, now: Timestamp, here: &RemoteContext) -> Outgoing {
+    fn seal(mut self, lane: Lane, now: Timestamp, here: &RemoteContext) -> Outgoing {
         let headers = self.trace(lane, here).headers();
+        if lane == Lane::Bulk {
+            // A campaign's messages are traces of their own, linked to the one in their header.
+            self.chunks.iter_mut().for_each(|chunk| chunk.traceparent.clear());
+        }
         let id = self.chunks.first().map_or_else(String::new, |first| {
             let run = uuid::Uuid::from_slice(&first.run_id).unwrap_or_default();
             format!("{run}:{}:{}", first.chunk, first.copy)

@@ -1,13 +1,14 @@
 //! The scan: publishes what is due, and keeps the tables in order.
 
 use crate::credit::most;
-use crate::handler::{wake_campaign, wake_up};
+use crate::handler::{wake_campaign, wake_up_in};
 use crate::message::{Member, RunText, chunk, messages};
 use crate::{Segmenter, paused};
 use carillon_broker::{Broker, Outgoing, PublishError};
 use carillon_domain::limits;
 use carillon_domain::platform::{Lane, Platform};
 use carillon_store::{DueChunk, DueNotification, Error};
+use carillon_telemetry::RemoteContext;
 use carillon_wire::events::{AcceptedNotification, DispatchChunk};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ const NOTIFICATIONS: i64 = 640;
 const CHUNKS: i64 = 50;
 /// How long what a lost connection left unconfirmed is published again from memory, before it is left to its time.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long what the broker refused is: the other queues wait meanwhile.
+const REFUSED: Duration = Duration::from_secs(3);
 /// How long ago a run must have begun for the housekeeping to look whether it was left unfinished, in seconds.
 const STALE_SECONDS: f64 = 30.0;
 
@@ -85,18 +88,31 @@ async fn look(segmenter: &Segmenter, broker: &Broker, stop: &CancellationToken) 
     Ok(more)
 }
 
-/// Wakes for what is due. A campaign takes turns of its own; small ones are expanded together.
+/// Wakes for what is due, in the traces of the calls that were accepted. A campaign takes turns of its own; small ones are expanded
+/// together.
 fn wake_ups(due: &[DueNotification]) -> Vec<Outgoing> {
     let accepted = |n: &DueNotification| AcceptedNotification {
         id: n.notification_id.0.as_bytes().to_vec(),
         tenant_key: n.tenant_key.0,
         app_key: n.app_key.0,
-        ..Default::default()
+        traceparent: position(n.traceparent.as_deref()).traceparent(),
     };
     let (campaigns, small): (Vec<_>, Vec<_>) = due.iter().partition(|n| n.lane == Lane::Bulk);
-    let small: Vec<AcceptedNotification> = small.into_iter().map(accepted).collect();
-    let groups = small.chunks(limits::WAKEUP_NOTIFICATIONS).map(|g| wake_up(Lane::Transactional, g.to_vec()));
-    groups.chain(campaigns.into_iter().map(|n| wake_campaign(accepted(n), n.epoch))).collect()
+    let groups = small.chunks(limits::WAKEUP_NOTIFICATIONS).map(|group| {
+        let traces: Vec<RemoteContext> = group.iter().map(|n| position(n.traceparent.as_deref())).collect();
+        // As the intake names one: the first that is recorded, else one that says not to record.
+        let named = traces.iter().find(|t| t.is_sampled()).or_else(|| traces.iter().find(|t| t.is_present()));
+        let named = named.cloned().unwrap_or_else(RemoteContext::none);
+        wake_up_in(&named, Lane::Transactional, group.iter().map(|n| accepted(n)).collect())
+    });
+    let campaigns =
+        campaigns.into_iter().map(|n| wake_campaign(&position(n.traceparent.as_deref()), accepted(n), n.epoch));
+    groups.chain(campaigns).collect()
+}
+
+/// The accepted call's position in its trace.
+fn position(traceparent: Option<&str>) -> RemoteContext {
+    RemoteContext::from_traceparent(traceparent.unwrap_or_default())
 }
 
 /// The message of a chunk, with its targets as they are now.
@@ -119,7 +135,7 @@ async fn again(segmenter: &Segmenter, platform: Platform, due: &DueChunk) -> Res
         expires_at: due.expires_at,
         credentials: &credentials,
         link: due.link as u16,
-        traceparent: "",
+        traceparent: &position(due.traceparent.as_deref()).traceparent(),
     };
     let members: Vec<Member<'_>> = due
         .targets
@@ -134,16 +150,20 @@ async fn publish(broker: &Broker, outgoing: Vec<Outgoing>, stop: &CancellationTo
     let (mut left, started, mut refused) = (outgoing, Instant::now(), 0);
     while !left.is_empty() {
         let results = broker.publisher().publish_all(left.clone()).await;
-        let mut again = Vec::new();
+        let (mut again, mut away) = (Vec::new(), false);
         for (message, result) in left.into_iter().zip(results) {
             match result {
                 Ok(()) => {}
-                Err(PublishError::Unavailable | PublishError::Unknown(_)) => again.push(message),
+                Err(error) if error.is_retryable() && error != PublishError::Closed => {
+                    away |= matches!(error, PublishError::Unavailable | PublishError::Unknown(_));
+                    again.push(message);
+                }
                 Err(_) => refused += 1,
             }
         }
         left = again;
-        if left.is_empty() || started.elapsed() > PATIENCE || stop.is_cancelled() {
+        let patience = if away { PATIENCE } else { REFUSED };
+        if left.is_empty() || started.elapsed() > patience || stop.is_cancelled() {
             break;
         }
         tokio::select! {

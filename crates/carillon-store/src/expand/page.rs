@@ -94,10 +94,11 @@ pub(super) async fn write(
     pages: &[Page],
     now: Timestamp,
     slot: i16,
+    publisher: Option<i32>,
 ) -> Result<Vec<StatusChange>> {
     // A savepoint gives the helpers their transaction type inside the one that is open.
     let transaction = connection.transaction().await?;
-    insert_chunks(&transaction, pages).await?;
+    insert_chunks(&transaction, pages, publisher).await?;
     insert_cascades(&transaction, pages).await?;
     advance(&transaction, pages).await?;
     let news = pages.iter().flat_map(|page| {
@@ -119,18 +120,23 @@ pub(super) async fn write(
 
 const INSERT_CHUNKS: &str = "
     INSERT INTO chunks (run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, person_numbers, states,
-        run_started_at, expires_at, due_at, copies, lease, lease_until, outstanding)
+        run_started_at, expires_at, due_at, copies, lease, lease_until, outstanding, publisher)
     SELECT run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, person_numbers, states,
         run_started_at, expires_at,
         CASE WHEN published THEN now() + CASE lane WHEN 1 THEN interval '5 seconds' ELSE interval '60 seconds' END ELSE now() END,
         CASE WHEN published THEN 1 ELSE 0 END, coalesce(lease, 0),
-        CASE WHEN lease IS NOT NULL THEN now() + interval '3 seconds' END, published
+        CASE WHEN lease IS NOT NULL THEN now() + interval '3 seconds' END, published,
+        CASE WHEN published THEN $15::int4 END
     FROM unnest($1::uuid[], $2::int4[], $3::uuid[], $4::int4[], $5::int4[], $6::int2[], $7::int2[], $8::bytea[], $9::bytea[],
                 $10::bytea[], $11::timestamptz[], $12::timestamptz[], $13::bool[], $14::int8[])
          AS c(run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, person_numbers, states,
               run_started_at, expires_at, published, lease)";
 
-async fn insert_chunks(transaction: &deadpool_postgres::Transaction<'_>, pages: &[Page]) -> Result<()> {
+async fn insert_chunks(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    pages: &[Page],
+    publisher: Option<i32>,
+) -> Result<()> {
     let all: Vec<(&Page, i32, &NewChunk)> = pages
         .iter()
         .flat_map(|p| p.chunks.iter().enumerate().map(move |(i, c)| (p, p.first_chunk + i as i32, c)))
@@ -161,6 +167,7 @@ async fn insert_chunks(transaction: &deadpool_postgres::Transaction<'_>, pages: 
                 &all.iter().map(|(p, ..)| p.expires_at).collect::<Vec<_>>(),
                 &all.iter().map(|(.., c)| c.published).collect::<Vec<_>>(),
                 &all.iter().map(|(.., c)| c.lease).collect::<Vec<_>>(),
+                &publisher,
             ],
         )
         .await?;
@@ -219,7 +226,7 @@ const ADVANCE: &str = "
         cursor_person = coalesce(p.cursor, n.cursor_person),
         next_chunk = n.next_chunk + p.chunks, next_person = n.next_person + p.persons,
         recipients = n.recipients + p.persons, pushes = n.pushes + p.pushes,
-        expanded = p.last, due_at = CASE WHEN p.last THEN NULL ELSE now() + CASE n.lane WHEN 1 THEN interval '5 seconds' ELSE interval '60 seconds' END END
+        expanded = p.last, due_at = CASE WHEN p.last THEN NULL ELSE now() + CASE n.lane WHEN 1 THEN interval '5 seconds' ELSE interval '20 seconds' END END
     FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::int4[], $7::int4[], $8::int8[],
                 $9::bool[])
          AS p(notification_id, run_id, run_started_at, expires_at, cursor, chunks, persons, pushes, last)

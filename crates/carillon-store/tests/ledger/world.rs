@@ -124,6 +124,7 @@ impl World {
             lane: Lane::Transactional,
             scheduled_at: None,
             idempotency: None,
+            traceparent: String::new(),
         }
     }
 

@@ -224,6 +224,7 @@ async fn admit(
         lane: draft.to.lane(),
         scheduled_at: draft.send_at.filter(|_| notification.is_scheduled(now)),
         idempotency: key.map(|key| (key, fingerprint(notification))),
+        traceparent: String::new(),
     };
     Ok((new, unready))
 }

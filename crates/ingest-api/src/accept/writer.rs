@@ -33,7 +33,7 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Job>, store: Store, wakeups:
         sizes.record(jobs.len() as f64);
         // Two groups that lock the same keys must lock them in one order.
         jobs.sort_by(|a, b| order(&a.item).cmp(&order(&b.item)));
-        let items: Vec<NewNotification> = jobs.iter_mut().map(|job| take(&mut job.item)).collect();
+        let items: Vec<NewNotification> = jobs.iter_mut().map(|job| take(&mut job.item, &job.trace)).collect();
         let fates = commit(&store, &items).await;
         let mut news = Vec::new();
         for ((job, item), fate) in jobs.drain(..).zip(&items).zip(fates) {
@@ -52,10 +52,11 @@ fn order(item: &NewNotification) -> (i32, Option<&str>) {
     (item.tenant_key.0, item.idempotency.as_ref().map(|(key, _)| key.as_str()))
 }
 
-/// The body is only needed by the statement, not by the answer.
-fn take(item: &mut NewNotification) -> NewNotification {
+/// The body is only needed by the statement, not by the answer. What happens later, or after a crash, goes on with the call's trace.
+fn take(item: &mut NewNotification, trace: &RemoteContext) -> NewNotification {
     let body = std::mem::take(&mut item.body);
-    NewNotification { body, ..item.clone() }
+    let traceparent = trace.headers().into_iter().find(|(name, _)| name == "traceparent").map(|(_, value)| value);
+    NewNotification { body, traceparent: traceparent.unwrap_or_default(), ..item.clone() }
 }
 
 fn answer(id: NotificationId, fate: Fate) -> Answer {

@@ -171,6 +171,7 @@ impl World {
             lane: Lane::Bulk,
             scheduled_at: None,
             idempotency: None,
+            traceparent: String::new(),
         };
         self.store.accept_group(&[new]).await.expect("accepted");
         let devices = self.devices(people).await;
