@@ -162,16 +162,51 @@ async fn a_new_app_ignores_nothing_but_names_what_the_server_does_not_know() {
 }
 
 #[tokio::test]
-async fn switched_off_registrations_are_refused() {
+async fn switched_off_registrations_are_refused_and_devices_are_inactive_until_it_is_on_again() {
     let t = Tenant::new().await;
     put(&t.key, &at("d1"), apns(1)).await.expect(201);
-    t.run("UPDATE apps SET push_enabled = false WHERE tenant_key = $1").await;
-    crate::world::eventually("the switch", async || {
-        (put(&t.key, &at("d2"), apns(2)).await.code() == (409, "push_disabled")).then_some(())
-    })
-    .await;
-    get(&t.key, &at("d1")).await.expect(200);
-    delete(&t.key, &at("d1")).await.expect(204);
+    put(&t.key, &at("d2"), apns(2)).await.expect(201);
+    patch(&t.key, &at("d2"), json!({"active": false})).await.expect(200);
+    let stands = async |device: &str| {
+        let shown = get(&t.key, &at(device)).await.expect(200);
+        (shown["state"].clone(), shown["reason"].clone(), shown["active"].clone())
+    };
+    let listed = async |query: &str| {
+        let page = get(&t.key, &format!("/v1/apps/shop/devices?{query}")).await.expect(200);
+        page["items"].as_array().unwrap().iter().map(|d| d["device"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let usage = async || get(&t.key, "/v1/account").await.expect(200)["usage"]["devices"].clone();
+    let off = (json!("inactive"), json!("push_disabled"), json!(false));
+    let own = (json!("inactive"), json!("inactive"), json!(false));
+    for (path, method) in [("/v1/account", Method::PATCH), ("/v1/apps/shop", Method::PUT)] {
+        call(&t.key, method.clone(), path, Some(json!({"push_enabled": false}))).await.expect(200);
+        assert_eq!((stands("d1").await, stands("d2").await), (off.clone(), own.clone()), "{path}");
+        assert_eq!(
+            (listed("state=active").await, listed("state=inactive").await),
+            (vec![], vec!["d2".to_owned(), "d1".to_owned()])
+        );
+        assert_eq!(usage().await, 0);
+        assert_eq!(put(&t.key, &at("d3"), apns(3)).await.code(), (409, "push_disabled"));
+        assert_eq!(put(&t.public_key, &at("d3"), apns(3)).await.code(), (409, "push_disabled"));
+        assert_eq!(
+            patch(&t.key, &at("d1"), json!({"token": format!("{:064x}", 9)})).await.code(),
+            (409, "push_disabled")
+        );
+        let body = json!({"app": "shop", "to": {"devices": ["d1"]}, "content": {"title": "x"}});
+        assert_eq!(post(&t.key, "/v1/notifications", body).await.code(), (409, "push_disabled"));
+        // What is no registration is kept: the person logs out, the app is told of another language.
+        let changed = patch(&t.key, &at("d1"), json!({"locale": "pl"})).await.expect(200);
+        assert_eq!((&changed["locale"], &changed["state"]), (&json!("pl"), &json!("inactive")));
+        let left = post(&t.key, &format!("{}/unlink", at("d1")), json!({})).await.expect(200);
+        assert_eq!((&left["state"], &left["reason"]), (&json!("inactive"), &json!("push_disabled")));
+        call(&t.key, method, path, Some(json!({"push_enabled": true}))).await.expect(200);
+        assert_eq!(
+            (stands("d1").await, stands("d2").await),
+            ((json!("active"), Value::Null, json!(true)), own.clone())
+        );
+        assert_eq!((listed("state=active").await, usage().await), (vec!["d1".to_owned()], json!(1)));
+    }
+    put(&t.key, &at("d3"), apns(3)).await.expect(201);
 }
 
 #[tokio::test]

@@ -40,6 +40,13 @@ async fn queued(t: &Tenant) -> (Uuid, String) {
     (id, String::from_utf8(reference.to_text().to_vec()).expect("SQL"))
 }
 
+fn apns_credential() -> Value {
+    use p256::pkcs8::{EncodePrivateKey as _, LineEnding};
+    let key = p256::SecretKey::from_slice(&[7; 32]).expect("a key").to_pkcs8_pem(LineEnding::LF).expect("PEM");
+    json!({"auth": "token", "key_id": "ABC123DEFG", "team_id": "TEAM123456", "bundle_id": "com.example.shop",
+           "private_key": key.as_str()})
+}
+
 fn path(id: Uuid, rest: &str) -> String {
     format!("/v1/notifications/{id}{rest}")
 }
@@ -212,4 +219,93 @@ async fn a_receipt_counts_at_once_after_somebody_logged_in() {
     let (_, reference) = queued(&t).await;
     let opened = json!({"receipts": [{"run": reference, "event": "opened"}]});
     assert_eq!(post(secret, "/v1/receipts", opened).await.expect(200)["results"][0]["status"], "recorded");
+}
+
+#[tokio::test]
+async fn a_run_that_is_none_of_ours_or_anothers_is_unknown_whatever_stands_beside_it() {
+    let t = Tenant::new().await;
+    let (id, reference) = queued(&t).await;
+    let elsewhere = Reference { chunk: ChunkId { run: RunId(Uuid::now_v7()), number: 0 }, position: 0 };
+    let elsewhere = String::from_utf8(elsewhere.to_text().to_vec()).expect("text");
+    let beyond = Reference { chunk: ChunkId { run: RunId(id), number: 0 }, position: 1 };
+    let beyond = String::from_utf8(beyond.to_text().to_vec()).expect("text");
+    let receipt = |run: Option<&str>, device: &str, id: Uuid| json!({"run": run, "notification_id": id, "device": device, "event": "delivered"});
+    let receipts = json!({"receipts": [
+        receipt(Some("no run at all"), "d1", id),
+        receipt(Some(&elsewhere), "d1", id),
+        receipt(Some(&beyond), "d1", id),
+        receipt(Some(&reference), "d2", id),
+        receipt(Some(&reference), "d1", Uuid::now_v7()),
+        receipt(None, "d1", Uuid::now_v7()),
+    ]});
+    let answer = post(&t.key, "/v1/receipts", receipts).await.expect(200);
+    assert!(answer["results"].as_array().unwrap().iter().all(|r| r["status"] == "unknown"), "{answer}");
+    let published = "UPDATE chunks SET copies = 1 WHERE run_id = $1";
+    t.sql.execute(published, &[&id]).await.expect("SQL");
+    // Without a run the names are enough, before the report of the push too; with one, what stands beside it fits.
+    let fits = json!({"receipts": [receipt(None, "d1", id), receipt(Some(&reference), "d1", id)]});
+    let answer = post(&t.key, "/v1/receipts", fits).await.expect(200);
+    assert_eq!(
+        (&answer["results"][0]["status"], &answer["results"][1]["status"]),
+        (&json!("recorded"), &json!("duplicate"))
+    );
+}
+
+#[tokio::test]
+async fn the_button_of_the_first_click_is_shown_with_it() {
+    let t = Tenant::new().await;
+    let (id, reference) = queued(&t).await;
+    let receipt = |event: &str, action: Value| json!({"run": reference, "event": event, "action": action});
+    for receipts in [
+        json!([receipt("opened", Value::Null), receipt("clicked", json!("buy"))]),
+        json!([receipt("clicked", json!("later"))]),
+    ] {
+        post(&t.key, "/v1/receipts", json!({ "receipts": receipts })).await.expect(200);
+    }
+    let history = get(&t.key, &path(id, "/deliveries")).await.expect(200)["items"][0]["history"].clone();
+    let of = |status: &str| history.as_array().unwrap().iter().find(|step| step["status"] == status).unwrap().clone();
+    assert_eq!(of("clicked")["action"], "buy");
+    assert_eq!(of("opened").get("action"), None);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_credential_says_so_and_is_woken_by_one() {
+    let t = Tenant::new().await;
+    let (id, _) = queued(&t).await;
+    t.credential(2).await;
+    let held = get(&t.key, &path(id, "")).await.expect(200)["held"].clone();
+    assert_eq!(held, json!([{"platform": "apns", "reason": "credential"}]));
+    let one = get(&t.key, &path(id, "/deliveries")).await.expect(200)["items"][0].clone();
+    assert_eq!(
+        (&one["status"], &one["reason"], &one["evidence"]),
+        (&json!("queued"), &json!("credential"), &json!("none"))
+    );
+    // As a dispatcher leaves what it puts off.
+    let put_off = "UPDATE chunks SET not_before = decode('58020000', 'hex') WHERE run_id = $1";
+    t.sql.execute(put_off, &[&id]).await.expect("SQL");
+    put(&t.key, "/v1/apps/shop/credentials/apns", apns_credential()).await.expect(201);
+    let woken = "SELECT due_at < now() + interval '10 seconds' AND not_before = decode('00000000', 'hex') FROM chunks WHERE run_id = $1";
+    assert!(t.sql.query_one(woken, &[&id]).await.expect("SQL").get::<_, bool>(0));
+    assert_eq!(get(&t.key, &path(id, "")).await.expect(200)["held"], json!([]));
+    let one = get(&t.key, &path(id, "/deliveries")).await.expect(200)["items"][0].clone();
+    assert_eq!((&one["status"], &one["reason"]), (&json!("queued"), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_device_that_was_named_and_is_not_there_is_named_in_its_row() {
+    let t = Tenant::new().await;
+    let (id, _) = queued(&t).await;
+    let row = "INSERT INTO deliveries (run_id, subject, link, tenant_key, bits, reason, person) VALUES ($1, $2, 0, $3, 2, 1, $4)";
+    for (subject, person) in [(-2i64, "d:gone"), (-3, "u:nobody")] {
+        t.sql.execute(row, &[&id, &subject, &t.tenant_key, &person]).await.expect("SQL");
+    }
+    let rows = get(&t.key, &path(id, "/deliveries?status=suppressed")).await.expect(200)["items"].clone();
+    assert_eq!(
+        (&rows[0]["device"], &rows[0]["user_id"], &rows[0]["channel"]),
+        (&Value::Null, &json!("nobody"), &json!("push"))
+    );
+    assert_eq!(
+        (&rows[1]["device"], &rows[1]["user_id"], &rows[1]["channel"]),
+        (&json!("gone"), &Value::Null, &json!("push"))
+    );
 }

@@ -1,6 +1,6 @@
 //! Sending over REST.
 
-use crate::http::{Reply, call_with, get, post};
+use crate::http::{Reply, call_with, get, post, put};
 use crate::world::{Tenant, World, eventually};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -45,6 +45,7 @@ async fn a_scheduled_notification_waits_for_its_time() {
 #[tokio::test]
 async fn a_dry_run_checks_everything_and_does_nothing() {
     let t = Tenant::new().await;
+    t.credential(1).await;
     let mut body = hello();
     body["dry_run"] = json!(true);
     let answer = send(&t.key, "k", body.clone()).await.expect(200);
@@ -167,7 +168,8 @@ async fn each_item_of_a_batch_has_its_own_key_and_answer() {
     let answers = post(&t.key, "/v1/notifications:batch", items.clone()).await.expect(200)["answers"].clone();
     assert_eq!(answers[0]["accepted"]["state"], "sending");
     assert_eq!(answers[1]["problem"]["errors"][0]["pointer"], "/notification/content/title");
-    assert_eq!(answers[2]["problem"]["code"], "idempotency_in_progress");
+    assert_eq!(answers[2]["accepted"]["idempotent_replayed"], true, "as a call after the first");
+    assert_eq!(answers[2]["accepted"]["id"], answers[0]["accepted"]["id"]);
     assert_eq!(answers[3]["problem"]["errors"][0]["pointer"], "/idempotency_key");
     assert_eq!(answers[4]["problem"]["status"], 422);
     assert_eq!(t.count(ALL).await, 1);
@@ -222,4 +224,104 @@ async fn one_that_the_database_refuses_takes_no_other_of_its_group_with_it() {
     }
     assert_eq!(t.count(ALL).await, 2);
     send(&t.key, "b", hello()).await.expect(202);
+}
+
+#[tokio::test]
+async fn a_key_that_stands_twice_in_a_batch_is_answered_like_two_calls() {
+    let t = Tenant::new().await;
+    let mut other = hello();
+    other["content"]["title"] = json!("Bye");
+    let mut wrong = hello();
+    wrong["to"] = json!({});
+    let item = |notification: &Value, key: &str| json!({"notification": notification, "idempotency_key": key});
+    let batch = async |items: Vec<Value>| {
+        post(&t.key, "/v1/notifications:batch", json!({ "items": items })).await.expect(200)["answers"].clone()
+    };
+    let answers = batch(vec![
+        item(&hello(), "a"),
+        item(&other, "a"),
+        item(&hello(), "a"),
+        item(&wrong, "b"),
+        item(&hello(), "b"),
+    ])
+    .await;
+    assert_eq!(answers[0]["accepted"]["idempotent_replayed"], false);
+    assert_eq!(answers[1]["problem"]["code"], "idempotency_conflict");
+    assert_eq!(answers[2]["accepted"]["id"], answers[0]["accepted"]["id"]);
+    assert_eq!(answers[3]["problem"]["code"], "invalid_request");
+    assert_eq!(answers[4]["accepted"]["idempotent_replayed"], false, "a refused item does not use its key up");
+    // Of a key that an earlier call used, each item is asked for its own meaning.
+    let later = batch(vec![item(&other, "a"), item(&hello(), "a")]).await;
+    assert_eq!(later[0]["problem"]["code"], "idempotency_conflict");
+    assert_eq!(later[1]["accepted"]["id"], answers[0]["accepted"]["id"]);
+    assert_eq!(t.count(ALL).await, 2);
+}
+
+#[tokio::test]
+async fn whoever_sends_to_a_platform_without_a_credential_is_told_what_waits_and_for_what() {
+    let t = Tenant::new().await;
+    let first = send(&t.key, "k", hello()).await.expect(202);
+    assert_eq!(first["warnings"][0]["reason"], "credential");
+    assert_eq!(first["warnings"][0]["platforms"], json!(["apns", "fcm", "webpush"]));
+    assert!(first["warnings"][0]["detail"].as_str().unwrap().contains("PUT /v1/apps/{app}/credentials/{platform}"));
+    assert_eq!(send(&t.key, "k", hello()).await.expect(202), first, "a repetition is told the same");
+    t.credential(2).await;
+    let mut to_apple = hello();
+    to_apple["to"]["platforms"] = json!(["apns", "fcm"]);
+    eventually("the credential", async || {
+        (post(&t.key, "/v1/notifications", hello()).await.expect(202).get("warnings").is_none()).then_some(())
+    })
+    .await;
+    let told = post(&t.key, "/v1/notifications", to_apple.clone()).await.expect(202);
+    assert_eq!(told["warnings"][0]["platforms"], json!(["apns"]));
+    let items = json!({"items": [{"notification": to_apple}]});
+    let told = post(&t.key, "/v1/notifications:batch", items).await.expect(200)["answers"][0].clone();
+    assert_eq!(told["accepted"]["warnings"][0]["platforms"], json!(["apns"]));
+    to_apple["dry_run"] = json!(true);
+    let told = post(&t.key, "/v1/notifications", to_apple).await.expect(200);
+    assert_eq!(told["warnings"][0]["platforms"], json!(["apns"]));
+}
+
+#[tokio::test]
+async fn a_cascade_that_nobody_would_send_is_refused_and_one_with_a_sender_is_not() {
+    let t = Tenant::new().await;
+    let with = |sms: Value| {
+        let mut body = hello();
+        body["cascade"] = json!([{"unless": "read", "within": "30m", "then": {"sms": sms}}]);
+        body
+    };
+    let named = || with(json!({"from": "SHOP"}));
+    let refused = post(&t.key, "/v1/notifications", named()).await;
+    assert_eq!((refused.code(), refused.pointers()), ((422, "invalid_request"), vec!["/cascade/0/then/sms/from"]));
+    let refused = post(&t.key, "/v1/notifications", with(json!({}))).await;
+    assert_eq!((refused.code(), refused.pointers()), ((422, "invalid_request"), vec!["/cascade/0/then/sms"]));
+    let gateway = "INSERT INTO sms_gateways (tenant_key, gateway, kind, sealed, callback_secret)
+                   VALUES ($1, 'main', 'smsapi', '', gen_random_uuid()::text)";
+    t.run(gateway).await;
+    post(&t.key, "/v1/notifications", named()).await.expect(202);
+    put(&t.key, "/v1/sms/senders/shop", json!({"gateways": ["main"]})).await.expect(201);
+    post(&t.key, "/v1/notifications", named()).await.expect(202);
+    let refused = post(&t.key, "/v1/notifications", with(json!({"from": "SHPO"}))).await;
+    assert_eq!((refused.code(), refused.pointers()), ((422, "invalid_request"), vec!["/cascade/0/then/sms/from"]));
+    assert!(refused.body.to_string().contains("there are shop"), "{}", refused.body);
+    assert_eq!(t.count(ALL).await, 2);
+}
+
+#[tokio::test]
+async fn a_whole_number_may_be_written_as_a_float_and_means_the_same() {
+    let t = Tenant::new().await;
+    let with = |badge: Value, ttl: Value| {
+        let mut body = hello();
+        body["content"]["badge"] = badge;
+        body["options"] = json!({ "ttl": ttl });
+        body
+    };
+    let first = send(&t.key, "k", with(json!(3), json!(60))).await.expect(202);
+    let again = send(&t.key, "k", with(json!(3.0), json!(60.0))).await;
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.expect(202)["id"], first["id"]);
+    for wrong in [json!(3.5), json!(-1.0), json!(1e300), json!("3")] {
+        let refused = post(&t.key, "/v1/notifications", with(wrong, json!("1m"))).await;
+        assert_eq!((refused.code(), refused.pointers()), ((422, "invalid_request"), vec!["/content/badge"]));
+    }
 }
