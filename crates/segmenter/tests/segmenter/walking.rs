@@ -1,0 +1,103 @@
+//! A campaign is walked once, by whoever is there.
+
+use crate::way::Way;
+use crate::world::{World, everybody};
+use carillon_store::Steered;
+use std::time::{Duration, Instant};
+
+/// Long before a campaign's row, or a chunk's, is looked at by its time.
+const SOON: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_walk_that_is_broken_off_by_an_error_is_taken_up_by_another_replica() {
+    let world = World::new().await;
+    world.people(3_000).await;
+    let way = Way::to(&world.database).await;
+    let first = world.replica(way.url()).await;
+    let id = world.accept(everybody(), None).await;
+    world.wake(id, None).await;
+    world.eventually("a few pages", async || world.walk(id).await.0 >= 5).await;
+    way.close();
+    assert!(!world.walk(id).await.1, "it is not through yet");
+    let second = world.replica(&world.database).await;
+    world.eventually("the last page", async || world.walk(id).await.1).await;
+    assert_eq!(world.chunked(id).await, (3_000, 3_000));
+    first.kill().await;
+    second.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_walkers_campaign_goes_on_at_once_and_its_chunks_are_published_by_another() {
+    let world = World::new().await;
+    world.people(10_000).await;
+    let first = world.replica(&world.database).await;
+    let id = world.accept(everybody(), None).await;
+    // As its own wake-up would be after a first turn: for a page that is committed by the time that it is handed out again.
+    world.wake(id, Some(0)).await;
+    world.eventually("a few pages", async || world.walk(id).await.0 >= 20).await;
+    first.kill().await;
+    let (pages, through) = world.walk(id).await;
+    assert!(!through, "it is not through yet");
+    let began = Instant::now();
+    let second = world.replica(&world.database).await;
+    world.eventually("the next page", async || world.walk(id).await.0 > pages).await;
+    assert!(began.elapsed() < SOON, "it waited for its time: {:?}", began.elapsed());
+    world.eventually("the last page", async || world.walk(id).await.1).await;
+    let began = Instant::now();
+    world.eventually("every chunk's message", async || world.all_published(id).await).await;
+    assert!(began.elapsed() < SOON, "they waited for their time: {:?}", began.elapsed());
+    assert_eq!(world.chunked(id).await, (10_000, 10_000));
+    second.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wake_up_that_was_overtaken_walks_nothing() {
+    let world = World::new().await;
+    world.people(30).await;
+    let id = world.accept(everybody(), None).await;
+    let overtaken = "UPDATE notifications SET epoch = 5, due_at = now() + interval '1 hour' WHERE notification_id = $1";
+    world.sql.execute(overtaken, &[&id.0]).await.unwrap();
+    let replica = world.replica(&world.database).await;
+    world.wake(id, Some(3)).await;
+    // Others that came later are through: so is the first.
+    for _ in 0..10 {
+        let other = world.accept(everybody(), None).await;
+        world.wake(other, None).await;
+        world.eventually("another campaign", async || world.walk(other).await.1).await;
+    }
+    assert_eq!(world.walk(id).await, (5, false));
+    world.wake(id, Some(5)).await;
+    world.eventually("its own page", async || world.walk(id).await.1).await;
+    assert_eq!(world.chunked(id).await, (30, 30));
+    replica.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_walk_stops_and_goes_on_from_its_cursor_at_once() {
+    let world = World::new().await;
+    world.people(3_000).await;
+    let replica = world.replica(&world.database).await;
+    let id = world.accept(everybody(), None).await;
+    world.wake(id, None).await;
+    world.eventually("a few pages", async || world.walk(id).await.0 >= 5).await;
+    assert_eq!(world.store.pause_notification(world.tenant, id, None).await.unwrap(), Steered::Done);
+    let (pages, through) = world.walk(id).await;
+    assert!(!through, "it is not through yet");
+    // A wake-up under way finds nothing to do; another campaign has its turn meanwhile.
+    world.wake(id, None).await;
+    let other = world.accept(everybody(), None).await;
+    world.wake(other, None).await;
+    world.eventually("another campaign", async || world.walk(other).await.1).await;
+    assert_eq!(world.walk(id).await, (pages, false));
+    let began = Instant::now();
+    assert_eq!(world.store.resume_notification(world.tenant, id, None).await.unwrap(), Steered::Done);
+    world.eventually("the next page", async || world.walk(id).await.0 > pages + 1).await;
+    assert!(began.elapsed() < SOON, "it waited for its time: {:?}", began.elapsed());
+    world.eventually("the last page", async || world.walk(id).await.1).await;
+    assert_eq!(world.chunked(id).await, (3_000, 3_000));
+    replica.stop().await.unwrap();
+    world.end().await;
+}
