@@ -150,6 +150,20 @@ impl Replica {
         self.ended(Duration::from_secs(10)).await.map(drop)
     }
 
+    /// SIGTERM, and a process in its place with further settings.
+    ///
+    /// # Errors
+    /// If it does not end well, or the next one does not become ready.
+    pub(crate) async fn renew(&self, settings: &[(&str, &str)]) -> Result<()> {
+        self.signal(Signal::TERM);
+        match self.ended(Duration::from_secs(30)).await? {
+            (End::Code(0), _) => {}
+            (end, _) => bail!("{} ended with {end:?}", self.name()),
+        }
+        self.respawn(settings)?;
+        self.ready().await
+    }
+
     /// # Errors
     /// If its process has ended.
     pub(crate) fn alive(&self) -> Result<()> {

@@ -12,6 +12,7 @@ mod frame;
 pub(crate) mod idempotency;
 mod keys;
 mod leftover;
+mod limit;
 pub(crate) mod notifications;
 mod observe;
 mod openapi;
@@ -67,7 +68,8 @@ fn router(config: &Http, ingest: Shared) -> Router {
         .fallback(async || Problem::unknown_route())
         .layer(axum::Extension(document))
         .layer(from_fn(cors::cors))
-        .layer(from_fn_with_state(frame::Frame::new(config, Arc::clone(&ingest.rate)), frame::frame))
+        .layer(from_fn_with_state(frame::Frame::new(config), frame::frame))
+        .layer(from_fn_with_state(Arc::clone(&ingest.rate), limit::limit))
         .layer(from_fn(leftover::leftover))
         .with_state(ingest)
 }

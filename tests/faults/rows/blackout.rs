@@ -83,6 +83,8 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     set(platform, well())?;
     returned(platform, &mut row, steady).await;
     judge(&mut row, &normal, &outage, &grown);
+    // What is left need not take its time.
+    set(platform, Conditions { delay_ms: 50, ..Conditions::default() })?;
     let stuck = drained(&caller, &row, DRAIN).await?;
     row.expect(stuck.is_empty(), || format!("{} notifications are stuck", stuck.len()));
     join(platform, &tenant, &caller, &mut row).await?;

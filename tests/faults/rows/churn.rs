@@ -3,7 +3,7 @@
 use crate::audience::Tenant;
 use crate::caller::Caller;
 use crate::dice::Dice;
-use crate::observe::look;
+use crate::observe::catch;
 use crate::options::Options;
 use crate::platform::Platform;
 use crate::reconcile::drained;
@@ -22,6 +22,8 @@ use tokio::task::JoinHandle;
 /// Out of so many devices one changes.
 const CHANGE: usize = 100;
 const DRAIN: Duration = Duration::from_secs(400);
+/// What a segmenter may take, however large the audience.
+const MOST_MIB: u64 = 128;
 
 /// What happens to a device while the audience is walked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,7 @@ enum Change {
 /// If the platform breaks so badly that the row cannot go on.
 pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     let mut row = Row::new("F10", "segmenters killed over one big audience that changes", options.seed);
-    let (devices, kills) = options.pick((20_000, 3), (200_000, 10), (1_000_000, 30));
+    let (devices, kills) = options.pick((20_000, 3), (200_000, 10), (10_000_000, 30));
     let mut dice = Dice::new(options.seed, "churn");
     let tenant = Tenant::new(platform, "f10", devices, &mut dice).await?;
     row.say(format!("{devices} devices are registered"));
@@ -51,13 +53,18 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     for number in 0..kills {
         tokio::time::sleep(dice.between(300, 1_500)).await;
         let victim = busiest(platform, "segmenter", &mut dice).await?;
-        let sight = look(platform, Some(victim)).await;
+        let sight = catch(platform, Some(victim)).await;
         let walking = !expanded(platform, &id).await?;
         hits += u64::from(walking);
-        largest = largest.max(victim.rss() >> 20);
+        largest = platform.of("segmenter").map(|one| one.rss() >> 20).fold(largest, u64::max);
         victim.kill().await?;
         row.kills += 1;
-        row.fault(&format!("SIGKILL {}, {}", victim.name(), if walking { "walking" } else { "walked" }), &sight);
+        let what = format!("SIGKILL {}, {}", victim.name(), if walking { "walking" } else { "walked" });
+        if walking {
+            row.strike(&what, &sight)
+        } else {
+            row.fault(&what, &sight)
+        }
         row.say(format!("{}/{kills} {} is killed, walking {walking}", number + 1, victim.name()));
         tokio::time::sleep(dice.between(100, 500)).await;
         victim.respawn(&[])?;
@@ -67,6 +74,7 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     }
     row.figure("kills_during_the_walk", hits);
     row.figure("segmenter_mib", largest);
+    row.expect(largest <= MOST_MIB, || format!("a segmenter took {largest} MiB"));
     row.expect(hits > 0, || "no kill struck the walk".to_owned());
     let changed = changing.await??;
     let stuck = drained(&caller, &row, DRAIN).await?;

@@ -33,16 +33,24 @@ const DRAIN: Duration = Duration::from_secs(240);
 /// If the platform breaks so badly that the row cannot go on.
 pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     let mut row = Row::new("F3", "crash points: killed, failed and hung where something becomes true", options.seed);
+    // Once through each way out of what hangs, in turns: told to end at once, or left alone for longer than any deadline.
+    let patience = |round: usize| options.pick(false, true, round % 2 == 1);
     for round in 0..options.pick(1, 1, 25) {
         let dice = Dice::new(options.seed + round as u64, "crash points");
         let cases = cases::all(options, round, &mut dice.clone());
-        once(platform, &mut row, cases, dice).await?;
+        once(platform, &mut row, cases, patience(round), dice).await?;
         platform.settle().await?;
     }
     Ok(row)
 }
 
-async fn once(platform: &Platform, row: &mut Row, cases: Vec<cases::Case>, mut dice: Dice) -> Result<()> {
+async fn once(
+    platform: &Platform,
+    row: &mut Row,
+    cases: Vec<cases::Case>,
+    patient: bool,
+    mut dice: Dice,
+) -> Result<()> {
     let crowd = Crowd::new(platform, &mut dice).await?;
     let sampler = Sampler::start(&crowd.caller, &dice);
     let enough = AtomicBool::new(false);
@@ -50,7 +58,7 @@ async fn once(platform: &Platform, row: &mut Row, cases: Vec<cases::Case>, mut d
     let sight = look(platform, None).await;
     row.fault(&format!("{} armed points", cases.len()), &sight);
     let breaking = async {
-        let done = strike(platform, &load, cases).await;
+        let done = strike(platform, &load, cases, patient).await;
         enough.store(true, Ordering::Relaxed);
         done
     };
@@ -80,13 +88,13 @@ async fn once(platform: &Platform, row: &mut Row, cases: Vec<cases::Case>, mut d
 }
 
 /// All services at once, each one's cases one after the other; then those for which something has to be arranged.
-async fn strike(platform: &Platform, load: &Load<'_>, cases: Vec<cases::Case>) -> Result<Vec<Done>> {
+async fn strike(platform: &Platform, load: &Load<'_>, cases: Vec<cases::Case>, patient: bool) -> Result<Vec<Done>> {
     let (arranged, plain): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| cases::is_arranged(case.arming.point));
     let mut by_service: BTreeMap<&'static str, Vec<cases::Case>> = BTreeMap::new();
     for case in plain {
         by_service.entry(case.service).or_default().push(case);
     }
-    let services = by_service.into_iter().map(|(service, cases)| victim::run(platform, service, cases));
+    let services = by_service.into_iter().map(|(service, cases)| victim::run(platform, service, cases, patient));
     let mut done: Vec<Done> = futures::future::try_join_all(services).await?.into_iter().flatten().collect();
     for (number, case) in arranged.into_iter().enumerate() {
         done.push(arranged::run(load, case, number).await?);

@@ -24,8 +24,10 @@ const PER_SECOND: u32 = 20;
 const SLOWER: f64 = 3.0;
 /// Of all cores: above this it is the machine that is measured.
 const BUSY: f64 = 0.7;
-/// What makes the big one slow enough.
-const DELAY_MS: u64 = 1_500;
+/// What makes the big one slow enough: how long providers take, and how much of a chunk is under way at once.
+const DELAY_MS: u64 = 400;
+const IN_FLIGHT_PER_CHUNK: &str = "16";
+const DISPATCHERS: [&str; 3] = ["dispatcher-apns", "dispatcher-fcm", "dispatcher-webpush"];
 
 /// F13.
 ///
@@ -43,6 +45,7 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
         let tenant = Tenant::new(platform, &format!("f13-{number}"), 25, &mut dice).await?;
         senders.push(Sender::new(platform, &tenant, &[Provider::Apns, Provider::Fcm, Provider::Webpush]));
     }
+    restart(platform, &[("DISPATCH__IN_FLIGHT_PER_CHUNK", IN_FLIGHT_PER_CHUNK)]).await?;
     row.say(format!("{devices} devices and {small} neighbours are registered"));
     for provider in [Provider::Apns, Provider::Fcm, Provider::Webpush] {
         platform.sim.set_conditions(provider, Conditions { delay_ms: DELAY_MS, ..Conditions::default() })?;
@@ -70,7 +73,17 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     weigh(&mut row, &alone, &together);
     row.accepted += recipients as u64;
     end(platform, &mut row, &caller, &ids).await?;
+    restart(platform, &[]).await?;
     Ok(row)
+}
+
+async fn restart(platform: &Platform, settings: &[(&str, &str)]) -> Result<()> {
+    for service in DISPATCHERS {
+        for replica in platform.of(service) {
+            replica.renew(settings).await?;
+        }
+    }
+    Ok(())
 }
 
 /// CPU time so far of everything that is the platform's or its servers', the simulators and this program included.

@@ -65,7 +65,7 @@ async fn run(platform: &Platform, options: &Options, promise: &Promise) -> Resul
     let caller = Caller::new(&platform.http, &tenant.key);
     // A rate that the platform holds without effort: what is measured is the return, not the limit.
     for provider in [Provider::Apns, Provider::Fcm, Provider::Webpush] {
-        platform.sim.set_conditions(provider, Conditions { delay_ms: 200, ..Conditions::default() })?;
+        platform.sim.set_conditions(provider, Conditions { delay_ms: 800, ..Conditions::default() })?;
     }
     let feeder = Feeder::start(&tenant, &caller, 1, &dice);
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -11,9 +11,7 @@ use crate::report::Row;
 use crate::trickle::percentile;
 use ::http::Method;
 use anyhow::{Context as _, Result};
-use carillon_tests::End;
 use provider_sim::{Provider, Query};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -70,11 +68,7 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
 /// Every replica of the API anew, with these settings.
 async fn restart(platform: &Platform, settings: &[(&str, &str)]) -> Result<()> {
     for replica in platform.of("ingest-api") {
-        replica.signal(Signal::TERM);
-        let (end, _) = replica.ended(Duration::from_secs(30)).await?;
-        anyhow::ensure!(end == End::Code(0), "{} ended with {end:?}", replica.name());
-        replica.respawn(settings)?;
-        replica.ready().await?;
+        replica.renew(settings).await?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What surrounds every request: id, span, metrics, the limits of requests in work and in a second, the deadline, panics, problem+json.
+//! What surrounds every request: id, span, metrics, the limit of requests in work, the deadline, panics, problem+json.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,6 @@ use super::observe::{self, Durations};
 use super::problem::Problem;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::config::Http;
-use crate::rate::Rate;
 use crate::refusal::Refusal;
 
 const IGNORED_FIELDS: HeaderName = HeaderName::from_static("carillon-ignored-fields");
@@ -28,17 +27,15 @@ const IGNORED_BYTES: usize = 1_024;
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     in_work: Arc<Semaphore>,
-    rate: Arc<Rate>,
     durations: Arc<Durations>,
     deadline: Duration,
     pub(super) body_timeout: Duration,
 }
 
 impl Frame {
-    pub(super) fn new(config: &Http, rate: Arc<Rate>) -> Self {
+    pub(super) fn new(config: &Http) -> Self {
         Self {
             in_work: Arc::new(Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
-            rate,
             durations: Arc::new(Durations::new()),
             deadline: config.deadline.get(),
             body_timeout: config.body_timeout.get(),
@@ -106,9 +103,6 @@ pub(super) async fn frame(State(frame): State<Frame>, mut request: Request, next
 
 /// Answers within the deadline, whatever happens inside.
 async fn answer(frame: &Frame, request: Request, next: Next) -> Response {
-    if let Err(refusal) = frame.rate.admit(Instant::now()) {
-        return Problem::from(refusal).into_response();
-    }
     let Ok(_permit) = frame.in_work.try_acquire() else {
         frame.durations.turned_away();
         return Problem::from(Refusal::unavailable()).into_response();
@@ -154,10 +148,7 @@ mod tests {
     use super::*;
 
     async fn answer_of(handler: axum::routing::MethodRouter, config: Http) -> (u16, serde_json::Value, Response) {
-        let router = Router::new().route("/", handler).layer(from_fn_with_state(
-            Frame::new(&config, Arc::new(Rate::new(config.requests_per_second, Instant::now()))),
-            frame,
-        ));
+        let router = Router::new().route("/", handler).layer(from_fn_with_state(Frame::new(&config), frame));
         let request = http::Request::builder().uri("/").header("x-request-id", "r1").body(Body::empty()).unwrap();
         let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
         let bytes = to_bytes(body, 10_000).await.unwrap();

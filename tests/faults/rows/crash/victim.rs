@@ -5,7 +5,7 @@ use crate::fleet::Replica;
 use crate::observe::streams;
 use crate::platform::Platform;
 use anyhow::{Context as _, Result};
-use carillon_failpoint::Action;
+use carillon_failpoint::{Action, Point};
 use carillon_tests::End;
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
@@ -18,6 +18,8 @@ const HIT: Duration = Duration::from_secs(30);
 pub(crate) const EXIT: Duration = Duration::from_secs(20);
 /// Something is sent four times a second.
 const AWAY: Duration = Duration::from_secs(1);
+/// Above every deadline next to a point.
+const HUNG: Duration = Duration::from_secs(13);
 /// Results of one chunk that a dispatcher may not have reported, and requests beside what its gauges say.
 const UNREPORTED: u64 = 64;
 
@@ -46,12 +48,20 @@ impl Done {
 ///
 /// # Errors
 /// If a process cannot be started.
-pub(crate) async fn run(platform: &Platform, service: &'static str, cases: Vec<Case>) -> Result<Vec<Done>> {
+pub(crate) async fn run(
+    platform: &Platform,
+    service: &'static str,
+    cases: Vec<Case>,
+    patient: bool,
+) -> Result<Vec<Done>> {
     let victim = platform.of(service).next().context("a first replica")?;
     let mut all = Vec::with_capacity(cases.len());
     leave(victim).await?;
     for case in cases {
         let mut done = once(platform, victim, case).await?;
+        if case.arming.action == Action::Hang {
+            tokio::time::sleep(linger(case, patient)).await;
+        }
         done.gone(leave(victim).await?);
         println!("           {} in {}: {} hits, {:.1} s", case.arming, victim.name(), done.hits, done.seconds);
         all.push(done);
@@ -59,6 +69,12 @@ pub(crate) async fn run(platform: &Platform, service: &'static str, cases: Vec<C
     victim.respawn(&[])?;
     victim.ready().await?;
     Ok(all)
+}
+
+/// How long a process goes on in which something hangs, before it is told to end. Ending has deadlines of its own, so once they are seen to
+/// help, and once those of the work: acknowledgements have the longest one.
+fn linger(case: Case, patient: bool) -> Duration {
+    if patient || case.arming.point == Point::Ack { HUNG } else { Duration::ZERO }
 }
 
 impl Done {
