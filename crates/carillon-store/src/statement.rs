@@ -35,6 +35,15 @@ impl Store {
         Ok(connection.query_opt(&statement, parameters).await?)
     }
 
+    /// Reads by a plan made for these parameters. A plan that is kept for all of them would not know whether an app has ten devices or
+    /// most of the table, nor which filter is given, and so not which index is the right one.
+    pub(crate) async fn planned_rows(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>> {
+        debug_assert!(!writes(sql), "a statement that writes commits by itself: {sql}");
+        let connection = self.connection().await?;
+        let statement = connection.prepare(sql).await?;
+        Ok(connection.query(&statement, parameters).await?)
+    }
+
     /// Writes, which commits by itself, and returns what the statement returns.
     pub(crate) async fn write(&self, point: Point, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>> {
         let connection = self.connection().await?;

@@ -119,14 +119,6 @@ impl Store {
         Ok(listed)
     }
 
-    /// Reads by a plan made for these parameters. A plan that is kept for all of them would not know whether an app has ten devices or
-    /// most of the table, nor which filter is given, and so not which index is the right one.
-    async fn planned_rows(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare(sql).await?;
-        Ok(connection.query(&statement, parameters).await?)
-    }
-
     /// Whether push is switched on for an app and its account.
     async fn push_enabled(&self, tenant: TenantKey, app: AppKey) -> Result<bool> {
         const SQL: &str =
