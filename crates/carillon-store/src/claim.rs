@@ -5,7 +5,7 @@ mod row;
 pub(crate) use row::{ChunkRow, NEVER, lock_chunks, rest_due};
 
 use crate::commit::commit;
-use crate::pausing::set_aside;
+use crate::pausing::set_aside_or_give_back;
 use crate::{Result, Store};
 use carillon_domain::ids::ChunkId;
 use carillon_domain::notification::State;
@@ -93,7 +93,7 @@ impl Store {
         if !granted.is_empty() {
             write_grants(&transaction, &granted).await?;
         }
-        set_aside(&transaction, &in_the_way).await?;
+        set_aside_or_give_back(&transaction, &in_the_way).await?;
         let now = match now {
             Some(now) => now,
             None => transaction.query_one("SELECT now()", &[]).await?.get(0),

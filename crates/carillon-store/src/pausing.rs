@@ -35,6 +35,12 @@ const SET_ASIDE: &str = "
     FROM asked a JOIN paused p ON p.notification_id = a.notification_id
     WHERE c.run_id = a.run_id AND c.chunk = a.chunk AND c.due_at IS NOT NULL";
 
+/// What a copy of its message was spent on that found it paused, and that is not set aside: it was resumed at that very moment.
+const GIVE_BACK: &str = "
+    UPDATE chunks c SET due_at = now(), outstanding = false
+    FROM unnest($1::uuid[], $2::int4[]) AS k(run_id, chunk)
+    WHERE c.run_id = k.run_id AND c.chunk = k.chunk AND c.due_at IS NOT NULL AND c.outstanding";
+
 const RESUMED: &str = "
     SELECT notification_id, resumed_at FROM notifications WHERE resumed_at IS NOT NULL ORDER BY resumed_at LIMIT $1";
 
@@ -100,6 +106,16 @@ pub(crate) async fn set_aside(transaction: &Transaction<'_>, chunks: &[ChunkId])
     let (runs, numbers): (Vec<Uuid>, Vec<i32>) = chunks.iter().map(|c| (c.run.0, c.number as i32)).unzip();
     let statement = transaction.prepare_cached(SET_ASIDE).await?;
     Ok(transaction.execute(&statement, &[&runs, &numbers]).await?)
+}
+
+/// As [`set_aside`], for chunks whose messages were spent on claims that found them paused: what cannot be set aside is due now.
+pub(crate) async fn set_aside_or_give_back(transaction: &Transaction<'_>, chunks: &[ChunkId]) -> Result<()> {
+    if set_aside(transaction, chunks).await? < chunks.len() as u64 {
+        let (runs, numbers): (Vec<Uuid>, Vec<i32>) = chunks.iter().map(|c| (c.run.0, c.number as i32)).unzip();
+        let statement = transaction.prepare_cached(GIVE_BACK).await?;
+        transaction.execute(&statement, &[&runs, &numbers]).await?;
+    }
+    Ok(())
 }
 
 impl Store {

@@ -84,6 +84,22 @@ async fn a_copy_that_meets_a_pause_gives_its_credit_back() {
 }
 
 #[tokio::test]
+async fn a_copy_that_meets_a_pause_at_the_moment_of_its_end_is_not_spent_in_vain() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let chunk = world.chunk(&["u1"]).await;
+    let id = id_of(&world, chunk.run).await;
+    pause(&world, id).await;
+    // Somebody changes the notification: whether it is paused a moment later cannot be known.
+    world.sql.batch_execute("BEGIN; UPDATE notifications SET reference = 'r'").await.unwrap();
+    assert_eq!(world.claim(chunk).await, None);
+    world.sql.batch_execute("COMMIT").await.unwrap();
+    resume(&world, id).await;
+    world.store.take_up_resumed().await.unwrap();
+    assert_eq!(due(&world).await, 1, "published again at once");
+}
+
+#[tokio::test]
 async fn who_sends_when_it_is_paused_starts_nothing_more_and_keeps_the_chunk_until_all_is_told() {
     let world = World::new().await;
     world.device("u1", "d1").await;
