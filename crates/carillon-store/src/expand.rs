@@ -2,15 +2,16 @@
 
 mod page;
 mod recipient;
+mod select;
 
 pub use page::{NewCascade, NewChunk, Page, Suppressed};
+pub use recipient::Recipient;
 pub(crate) use recipient::devices_by_key;
-pub use recipient::{Recipient, Selected, Selector, SelectorName};
+pub use select::{Selected, Selection, Selector, SelectorName};
 
 use crate::commit::commit_by_hand;
 use crate::{Error, Result, StatusChange, Store};
 use carillon_domain::ids::{AppKey, NotificationId, RunId, TenantKey};
-use carillon_domain::person::Person;
 use carillon_domain::platform::{Lane, Os, Platform};
 use carillon_failpoint::Point;
 use deadpool_postgres::Object;
@@ -145,45 +146,6 @@ impl Expansion {
     /// The database's clock when the transaction began.
     pub fn now(&self) -> Timestamp {
         self.now
-    }
-
-    /// The devices that selectors name, forgotten ones excepted, in the order of (run, person, key).
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the database is away.
-    pub async fn select(&self, selectors: &[Selector]) -> Result<Vec<Selected>> {
-        const FROM: &str = "FROM unnest($1::int[], $2::int[], $3::text[]) AS s(i, app_key, name) JOIN devices d ON d.app_key = s.app_key";
-        let client = self.client()?;
-        let mut found = Vec::new();
-        for kind in 0..3 {
-            let wanted: Vec<(i32, i32, String)> = selectors
-                .iter()
-                .enumerate()
-                .filter_map(|(i, s)| match (&s.name, kind) {
-                    (SelectorName::Device(d), 0) => Some((i as i32, s.app_key.0, d.clone())),
-                    (SelectorName::User(u), 1) => Some((i as i32, s.app_key.0, Person::user(u).key().to_owned())),
-                    (SelectorName::Phone(p), 2) => Some((i as i32, s.app_key.0, p.clone())),
-                    _ => None,
-                })
-                .collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            let column = ["device", "person", "phone"][kind];
-            let sql = format!("SELECT s.i, {DEVICE_COLUMNS} {FROM} AND d.{column} = s.name WHERE d.state <> 5");
-            let statement = client.prepare_cached(&sql).await?;
-            let is: Vec<i32> = wanted.iter().map(|w| w.0).collect();
-            let apps: Vec<i32> = wanted.iter().map(|w| w.1).collect();
-            let names: Vec<&str> = wanted.iter().map(|w| w.2.as_str()).collect();
-            for row in client.query(&statement, &[&is, &apps, &names]).await? {
-                let selector = row.get::<_, i32>(0) as usize;
-                found.push(Selected { run: selectors[selector].run, selector, device: device_row(&row, 1)? });
-            }
-        }
-        found.sort_by(|a, b| {
-            (a.run, a.device.person.key(), a.device.key).cmp(&(b.run, b.device.person.key(), b.device.key))
-        });
-        Ok(found)
     }
 
     /// The devices of the next persons of an app after a person. About `limit` devices, but always whole persons, however many

@@ -16,6 +16,8 @@ mod pausing;
 mod publishers;
 #[path = "ledger/receipts.rs"]
 mod receipts;
+#[path = "ledger/selecting.rs"]
+mod selecting;
 #[path = "ledger/told.rs"]
 mod told;
 #[path = "ledger/world.rs"]

@@ -30,31 +30,40 @@ pub(crate) fn selectors(run: i32, app_key: AppKey, to: &Audience) -> Vec<Selecto
     names.map(|name| Selector { run, app_key, name }).collect()
 }
 
-/// Persons of a listed audience. `selectors` are the run's own; `found` are indices into them. A name that finds nobody is a person without a device.
+/// Persons of a listed audience, in their order. `selectors` are the run's own; `found` and `absent` are indices into them. A name that nobody
+/// answers to is a person without a device.
 pub(crate) fn listed(
     to: &Audience,
     deliver: Deliver,
     selectors: &[Selector],
     found: Vec<(usize, Recipient)>,
+    absent: &HashSet<usize>,
 ) -> Vec<Addressee> {
     let mut persons: BTreeMap<Person, Vec<(bool, Recipient)>> = BTreeMap::new();
-    let mut answered = HashSet::new();
+    // Who is named by a phone is texted at that one.
+    let mut phones: BTreeMap<Person, String> = BTreeMap::new();
     for (selector, device) in found {
-        let named = matches!(selectors.get(selector).map(|s| &s.name), Some(SelectorName::Device(_)));
-        answered.insert(selector);
+        let name = selectors.get(selector).map(|s| &s.name);
+        if let Some(SelectorName::Phone(phone)) = name {
+            phones.entry(device.person.clone()).or_insert_with(|| phone.clone());
+        }
+        let named = matches!(name, Some(SelectorName::Device(_)));
         persons.entry(device.person.clone()).or_default().push((named, device));
     }
-    for (i, selector) in selectors.iter().enumerate() {
-        if !answered.contains(&i) {
-            let person = match &selector.name {
-                SelectorName::Device(d) => Person::of_device(None, None, d),
-                SelectorName::User(u) => Person::user(u),
-                SelectorName::Phone(p) => Person::phone(p),
-            };
-            persons.entry(person).or_default();
-        }
+    for selector in absent.iter().filter_map(|i| selectors.get(*i)) {
+        let person = match &selector.name {
+            SelectorName::Device(d) => Person::of_device(None, None, d),
+            SelectorName::User(u) => Person::user(u),
+            SelectorName::Phone(p) => Person::phone(p),
+        };
+        persons.entry(person).or_default();
     }
-    persons.into_iter().map(|(person, devices)| addressee(to, deliver, person, devices)).collect()
+    let addressed = |(person, devices): (Person, _)| {
+        let phone = phones.remove(&person);
+        let addressee = addressee(to, deliver, person, devices);
+        Addressee { phone: phone.or(addressee.phone), ..addressee }
+    };
+    persons.into_iter().map(addressed).collect()
 }
 
 /// Persons of a page of a broad audience, in its order.
@@ -112,18 +121,27 @@ fn choose(deliver: Deliver, devices: Vec<(bool, Recipient)>) -> Vec<Recipient> {
     devices.into_iter().filter(|(named, d)| *named || Some(d.key) == one).map(|(_, d)| d).collect()
 }
 
-/// Sorts what a group of runs selected back to each run.
-pub(crate) fn by_run(runs: usize, selectors: &[Selector], found: Vec<Selected>) -> Vec<Vec<(usize, Recipient)>> {
+/// What a group of runs selected, sorted back to each run: devices, and names that nobody answers to.
+pub(crate) fn by_run(
+    runs: usize,
+    selectors: &[Selector],
+    found: Vec<Selected>,
+    absent: &HashSet<usize>,
+) -> Vec<(Vec<(usize, Recipient)>, HashSet<usize>)> {
     // A selector's index counts over all runs; each run wants it among its own.
     let mut first = vec![usize::MAX; runs];
     for (i, selector) in selectors.iter().enumerate() {
         let start = &mut first[selector.run as usize];
         *start = (*start).min(i);
     }
-    let mut all: Vec<Vec<(usize, Recipient)>> = (0..runs).map(|_| Vec::new()).collect();
+    let mut all: Vec<(Vec<(usize, Recipient)>, HashSet<usize>)> = (0..runs).map(|_| Default::default()).collect();
     for item in found {
         let run = item.run as usize;
-        all[run].push((item.selector - first[run], item.device));
+        all[run].0.push((item.selector - first[run], item.device));
+    }
+    for selector in absent {
+        let run = selectors[*selector].run as usize;
+        all[run].1.insert(selector - first[run]);
     }
     all
 }

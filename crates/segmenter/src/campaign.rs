@@ -1,7 +1,8 @@
 //! Campaigns: walked page by page, in turns of about a second.
 
 use crate::Segmenter;
-use crate::audience::{cut, paged};
+use crate::audience::paged;
+use crate::credit::most;
 use crate::handler::{Run, ids_of, prepare, wake_campaign, wake_up};
 use crate::message::messages;
 use crate::plan::plan;
@@ -55,9 +56,9 @@ async fn turn(
 ) -> Result<(), Error> {
     let single = NotificationsAccepted { notifications: vec![accepted.clone()] };
     let began = Instant::now();
-    while let Walked::More(next) = page(segmenter, id, &single, epoch, effects).await? {
+    while let Walked::More(next, lane) = page(segmenter, id, &single, epoch, effects).await? {
         if began.elapsed() >= TURN {
-            effects.push(wake_campaign(&RemoteContext::current(), accepted.clone(), next));
+            effects.push(wake_campaign(&RemoteContext::current(), accepted.clone(), next, lane));
             break;
         }
         epoch = Some(next);
@@ -67,8 +68,8 @@ async fn turn(
 
 enum Walked {
     Done,
-    /// The page that comes next.
-    More(i32),
+    /// The page that comes next, and the lane of its wake-up.
+    More(i32, Lane),
 }
 
 /// Commits the next page of a campaign, unless it is not the one that was expected.
@@ -89,22 +90,22 @@ async fn page(
     };
     let limit = segmenter.config.page_recipients;
     let to = &run.notification.draft().to;
-    let after = run.row.cursor.as_deref();
     let (people, cursor, last) = if to.is_broad() {
+        let after = run.row.cursor.as_deref();
         let page = expansion.page(run.row.app_key, after, &to.platforms, &to.os, limit).await?;
         (paged(to, run.notification.deliver(), page.devices), page.cursor, page.last)
     } else {
-        let people = segmenter.audiences(&expansion, std::slice::from_ref(&run)).await?;
-        cut(people.into_iter().flatten().collect(), after, limit)
+        segmenter.listed_page(&expansion, &run).await?
     };
     let plan = plan(&segmenter.facts(&run), people);
-    let mut credit = Credit::read(&expansion, &run, segmenter.config.outstanding_chunks).await?;
+    let most = most(run.row.lane, segmenter.config.outstanding_chunks);
+    let mut credit = Credit::read(&expansion, &run, most).await?;
     let credentials = credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice);
     let prepared = prepare(&run, plan, last, false, cursor, credentials, now, |platform| credit.take(platform));
     expansion.commit(vec![prepared.page], segmenter.slot).await?;
-    effects.extend(messages(Lane::Bulk, prepared.messages, now));
+    effects.extend(messages(run.row.lane, prepared.messages, now));
     if !last {
-        return Ok(Walked::More(run.row.epoch + 1));
+        return Ok(Walked::More(run.row.epoch + 1, run.row.lane));
     }
     // Its chunks may all be closed by now, and then nobody else will look.
     if let Err(error) = segmenter.store.finish_runs(&[run.id]).await {
@@ -121,7 +122,7 @@ struct Credit {
 
 impl Credit {
     async fn read(expansion: &Expansion, run: &Run, most: i64) -> Result<Self, Error> {
-        let used = expansion.outstanding(Lane::Bulk, run.row.tenant_key).await?;
+        let used = expansion.outstanding(run.row.lane, run.row.tenant_key).await?;
         Ok(Self { most, used: used.into_iter().map(|(platform, all, own)| (platform, (all, own))).collect() })
     }
 

@@ -1,6 +1,6 @@
 //! Wake-ups: from named notifications to committed chunks and their messages.
 
-use crate::audience::{Addressee, by_run, listed, selectors};
+use crate::audience::{Addressee, by_run, cut, listed, selectors};
 use crate::message::{Member, RunText, chunk, messages};
 use crate::plan::{Plan, RunFacts, plan};
 use crate::trace::{self, Trace};
@@ -150,7 +150,13 @@ impl Segmenter {
             expansion.abandon().await?;
             return Ok(Vec::new());
         }
-        let per_run = self.audiences(&expansion, &runs).await?;
+        // One that was begun page by page goes on like that.
+        let begun = runs.iter().any(|run| run.row.cursor.is_some());
+        let per_run = if begun { None } else { self.audiences(&expansion, &runs).await? };
+        let Some(per_run) = per_run else {
+            expansion.abandon().await?;
+            return self.expand_apart(event).await;
+        };
         let mut prepared = Vec::with_capacity(runs.len());
         for (run, people) in runs.iter().zip(per_run) {
             let credentials = credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice);
@@ -163,20 +169,59 @@ impl Segmenter {
         Ok(messages(Lane::Transactional, chunks.into_iter().flatten().collect(), now))
     }
 
-    /// Reads the listed audiences of runs, each in the order of its persons.
-    pub(crate) async fn audiences(&self, expansion: &Expansion, runs: &[Run]) -> Result<Vec<Vec<Addressee>>, Error> {
+    /// A group that means more devices than one transaction may hold: each notification by itself, and one alone page by page.
+    async fn expand_apart(&self, event: &NotificationsAccepted) -> Result<Effects, Error> {
+        if event.notifications.len() > 1 {
+            return Ok(one_by_one(event.clone()));
+        }
+        campaign::walk(self, event, None).await
+    }
+
+    /// Reads the listed audiences of runs, each in the order of its persons. Nothing when they are more than one transaction may hold.
+    async fn audiences(&self, expansion: &Expansion, runs: &[Run]) -> Result<Option<Vec<Vec<Addressee>>>, Error> {
         let mut all = Vec::new();
         for (i, run) in runs.iter().enumerate() {
             all.extend(selectors(i as i32, run.row.app_key, &run.notification.draft().to));
         }
-        let found = by_run(runs.len(), &all, expansion.select(&all).await?);
+        let selection = expansion.select(&all, None, limits::PERSON_DEVICES).await?;
+        if selection.cut || selection.found.len() > limits::PERSON_DEVICES {
+            return Ok(None);
+        }
+        let per_run = by_run(runs.len(), &all, selection.found, &selection.absent);
         let mut audiences = Vec::with_capacity(runs.len());
-        for (i, (run, found)) in runs.iter().zip(found).enumerate() {
+        for (i, (run, (found, absent))) in runs.iter().zip(per_run).enumerate() {
             let own: Vec<_> = all.iter().filter(|s| s.run == i as i32).cloned().collect();
             let to = &run.notification.draft().to;
-            audiences.push(listed(to, run.notification.deliver(), &own, found));
+            audiences.push(listed(to, run.notification.deliver(), &own, found, &absent));
         }
-        Ok(audiences)
+        Ok(Some(audiences))
+    }
+
+    /// The next persons of a listed audience after one, whole, with the last of them, and whether nobody follows.
+    pub(crate) async fn listed_page(
+        &self,
+        expansion: &Expansion,
+        run: &Run,
+    ) -> Result<(Vec<Addressee>, Option<String>, bool), Error> {
+        let to = &run.notification.draft().to;
+        let own = selectors(0, run.row.app_key, to);
+        let after = run.row.cursor.as_deref().unwrap_or_default();
+        let mut most = limits::PERSON_DEVICES;
+        loop {
+            let selection = expansion.select(&own, Some(after), most).await?;
+            let found = selection.found.into_iter().map(|one| (one.selector, one.device)).collect();
+            let mut people = listed(to, run.notification.deliver(), &own, found, &selection.absent);
+            if let Some(horizon) = &selection.horizon {
+                people.retain(|one| one.person < *horizon);
+            }
+            let (page, cursor, last) = cut(people, Some(after), self.config.page_recipients);
+            if page.is_empty() && selection.cut {
+                // Somebody has more than anybody may have: registered before there was a bound.
+                most = most.saturating_mul(2);
+                continue;
+            }
+            return Ok((page, cursor, last && !selection.cut));
+        }
     }
 
     pub(crate) fn facts<'a>(&self, run: &'a Run) -> RunFacts<'a> {
@@ -296,8 +341,9 @@ pub(crate) fn wake_campaign(
     trace: &RemoteContext,
     notification: carillon_wire::events::AcceptedNotification,
     epoch: i32,
+    lane: Lane,
 ) -> Outgoing {
-    wake_up_in(trace, Lane::Bulk, vec![notification]).with_header(EPOCH, epoch.to_string())
+    wake_up_in(trace, lane, vec![notification]).with_header(EPOCH, epoch.to_string())
 }
 
 /// A wake-up to publish, as part of the current trace.

@@ -106,7 +106,7 @@ fn wake_ups(due: &[DueNotification]) -> Vec<Outgoing> {
         wake_up_in(&named, Lane::Transactional, group.iter().map(|n| accepted(n)).collect())
     });
     let campaigns =
-        campaigns.into_iter().map(|n| wake_campaign(&position(n.traceparent.as_deref()), accepted(n), n.epoch));
+        campaigns.into_iter().map(|n| wake_campaign(&position(n.traceparent.as_deref()), accepted(n), n.epoch, n.lane));
     groups.chain(campaigns).collect()
 }
 

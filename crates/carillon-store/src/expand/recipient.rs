@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use carillon_domain::device::{DeviceState, Environment, Permission};
-use carillon_domain::ids::{AppKey, DeviceKey};
+use carillon_domain::ids::DeviceKey;
 use carillon_domain::person::Person;
 use carillon_domain::platform::{Os, Platform};
 use deadpool_postgres::Transaction;
@@ -73,38 +73,6 @@ pub(super) fn device_row(row: &Row, at: usize) -> Result<Recipient> {
         last_seen_at: row.get(at + 15),
         state: DeviceState::from_number(row.get(at + 16)).ok_or_else(bad)?,
     })
-}
-
-/// One name in a listed audience.
-#[derive(Clone, Debug)]
-pub struct Selector {
-    /// Which run asks (the caller's index).
-    pub run: i32,
-    /// The app to look in.
-    pub app_key: AppKey,
-    /// What is named.
-    pub name: SelectorName,
-}
-
-/// What a selector names.
-#[derive(Clone, Debug)]
-pub enum SelectorName {
-    /// A device by its public id.
-    Device(String),
-    /// Every device of a user.
-    User(String),
-    /// Every device with a phone number in E.164.
-    Phone(String),
-}
-
-/// A device found by a selector.
-pub struct Selected {
-    /// The run that asked.
-    pub run: i32,
-    /// The index of the selector in the list given.
-    pub selector: usize,
-    /// The device; invalid ones too, so that the caller can say why a person has none.
-    pub device: Recipient,
 }
 
 /// The devices of a chunk as they are now, for a later copy of its message. Missing keys are gone or changed hands.

@@ -136,8 +136,14 @@ impl World {
             .iter()
             .map(|u| Selector { run: 0, app_key: self.app, name: SelectorName::User((*u).to_owned()) })
             .collect();
-        let devices: Vec<Recipient> =
-            expansion.select(&selectors).await.expect("selects").into_iter().map(|s| s.device).collect();
+        let devices: Vec<Recipient> = expansion
+            .select(&selectors, None, 1_000)
+            .await
+            .expect("selects")
+            .found
+            .into_iter()
+            .map(|s| s.device)
+            .collect();
         let now = expansion.now();
         let numbers: Vec<i32> =
             devices.iter().map(|d| users.iter().position(|u| d.person.user_id() == Some(u)).unwrap() as i32).collect();

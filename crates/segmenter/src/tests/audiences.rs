@@ -11,16 +11,29 @@ use carillon_store::{Recipient, Selected, SelectorName};
 
 /// Who a listed audience comes to, when these devices are in the registry: `person: keys`, and `!` where only dead tokens were found.
 fn meant(to: &Audience, deliver: Deliver, registry: &[Recipient]) -> Vec<String> {
+    people(to, deliver, registry).iter().map(shown).collect()
+}
+
+/// As the store answers: a phone means the persons who have it, with all their devices.
+fn people(to: &Audience, deliver: Deliver, registry: &[Recipient]) -> Vec<Addressee> {
     let names = selectors(0, AppKey(1), to);
-    let found = names.iter().enumerate().flat_map(|(i, s)| {
-        let fits = move |d: &&Recipient| match &s.name {
-            SelectorName::Device(id) => d.device == *id,
-            SelectorName::User(user) => d.person.user_id() == Some(user),
-            SelectorName::Phone(phone) => d.phone.as_deref() == Some(phone),
-        };
-        registry.iter().filter(fits).map(move |d| (i, d.clone()))
-    });
-    listed(to, deliver, &names, found.collect()).iter().map(shown).collect()
+    let found: Vec<(usize, Recipient)> = names
+        .iter()
+        .enumerate()
+        .flat_map(|(i, s)| {
+            let has = |phone: &str, who: &Recipient| {
+                registry.iter().any(|d| d.person == who.person && d.phone.as_deref() == Some(phone))
+            };
+            let fits = move |d: &&Recipient| match &s.name {
+                SelectorName::Device(id) => d.device == *id,
+                SelectorName::User(user) => d.person.user_id() == Some(user),
+                SelectorName::Phone(phone) => has(phone, d),
+            };
+            registry.iter().filter(fits).map(move |d| (i, d.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let absent = (0..names.len()).filter(|i| !found.iter().any(|(of, _)| of == i)).collect();
+    listed(to, deliver, &names, found, &absent)
 }
 
 fn shown(a: &Addressee) -> String {
@@ -62,7 +75,23 @@ fn a_person_is_one_however_often_named() {
 #[test]
 fn a_phone_whose_device_belongs_to_a_user_means_that_user() {
     let to = Audience { phones: vec![Phone::from_e164("+48600700800")], ..Default::default() };
-    assert_eq!(meant(&to, Deliver::EveryDevice, &registry()), ["u:ola: 3"]);
+    assert_eq!(meant(&to, Deliver::EveryDevice, &registry()), ["u:ola: 1 2 3"]);
+    assert_eq!(
+        meant(&to, Deliver::PrimaryDevice, &registry()),
+        ["u:ola: 2"],
+        "her primary device, whatever phone it says"
+    );
+}
+
+#[test]
+fn who_is_named_by_a_phone_is_texted_at_that_one() {
+    let mut all = registry();
+    all[0].phone = Some("+48111111111".into());
+    all[0].last_seen_at = at(100);
+    let phone = |to: &Audience| people(to, Deliver::EveryDevice, &all)[0].phone.clone();
+    let named = Audience { phones: vec![Phone::from_e164("+48600700800")], ..Default::default() };
+    assert_eq!(phone(&named).as_deref(), Some("+48600700800"));
+    assert_eq!(phone(&users(&["ola"])).as_deref(), Some("+48111111111"), "else at the one heard of last");
 }
 
 #[test]
@@ -134,9 +163,11 @@ fn what_a_group_of_runs_found_goes_back_to_each() {
     let mut names = selectors(0, AppKey(1), &users(&["a", "b"]));
     names.extend(selectors(2, AppKey(1), &users(&["b"])));
     let item = |run, selector| Selected { run, selector, device: device(selector as i64, "u:b", Apns) };
-    let found = by_run(3, &names, vec![item(0, 1), item(2, 2)]);
-    let places: Vec<Vec<usize>> = found.iter().map(|f| f.iter().map(|(i, _)| *i).collect()).collect();
+    let found = by_run(3, &names, vec![item(0, 1), item(2, 2)], &[0].into());
+    let places: Vec<Vec<usize>> = found.iter().map(|(f, _)| f.iter().map(|(i, _)| *i).collect()).collect();
     assert_eq!(places, [vec![1], vec![], vec![0]]);
+    let absent: Vec<Vec<usize>> = found.iter().map(|(_, absent)| absent.iter().copied().collect()).collect();
+    assert_eq!(absent, [vec![0], vec![], vec![]]);
 }
 
 #[test]
