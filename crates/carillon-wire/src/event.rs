@@ -1,7 +1,10 @@
 //! The events of the broker, and the body that a notification's row keeps.
 
 use crate::draft::{draft_from_request, request_from_notification};
-use crate::events::{DataEntry, DispatchChunk, DispatchChunks, NotificationBody, NotificationsAccepted, Target};
+use crate::events::splice::What;
+use crate::events::{
+    DataEntry, DispatchChunk, DispatchChunks, NotificationBody, NotificationsAccepted, Splice, Target,
+};
 use bytes::Bytes;
 use carillon_broker::{DecodeError, Event};
 use carillon_domain::content::JsonText;
@@ -9,7 +12,7 @@ use carillon_domain::notification::Notification;
 use prost::Message;
 
 macro_rules! event {
-    ($type:ty, $name:literal, $ids:expr) => {
+    ($type:ty, $name:literal, $whole:expr) => {
         impl Event for $type {
             const NAME: &'static str = $name;
 
@@ -19,8 +22,12 @@ macro_rules! event {
 
             fn decode(body: &[u8]) -> Result<Self, DecodeError> {
                 let event: Self = Message::decode(body).map_err(DecodeError::new)?;
-                let ids: fn(&Self) -> bool = $ids;
-                if ids(&event) { Ok(event) } else { Err(DecodeError::new("an id in it is none")) }
+                let whole: fn(&Self) -> bool = $whole;
+                if whole(&event) {
+                    Ok(event)
+                } else {
+                    Err(DecodeError::new("an id in it is none, or a part is missing"))
+                }
             }
         }
     };
@@ -30,9 +37,20 @@ macro_rules! event {
 event!(NotificationsAccepted, "carillon.events.v1.NotificationsAccepted", |event| {
     event.notifications.iter().all(|one| is_id(&one.id))
 });
-event!(DispatchChunks, "carillon.events.v1.DispatchChunks", |event| {
-    event.chunks.iter().all(|one| is_id(&one.run_id) && is_id(&one.notification_id))
-});
+event!(DispatchChunks, "carillon.events.v1.DispatchChunks", |event| { event.chunks.iter().all(is_whole) });
+
+/// What every chunk of ours has. What only a newer segmenter means by it (a kind of splice that is not known here) is not for
+/// this process, and parked likewise.
+fn is_whole(chunk: &DispatchChunk) -> bool {
+    let known = |splice: &Splice| What::try_from(splice.what).is_ok_and(|what| what != What::Unspecified);
+    is_id(&chunk.run_id)
+        && is_id(&chunk.notification_id)
+        && chunk.delivery.is_some()
+        && chunk.targets.iter().all(|target| target.position <= u32::from(u16::MAX))
+        && chunk.variants.iter().all(|variant| {
+            variant.splices.iter().all(|splice| known(splice) && splice.offset as usize <= variant.body.len())
+        })
+}
 
 /// A UUID.
 fn is_id(bytes: &[u8]) -> bool {
@@ -180,10 +198,36 @@ mod tests {
         assert!(<NotificationsAccepted as Event>::decode(&accepted(&[7; 16])).is_ok());
         assert!(<NotificationsAccepted as Event>::decode(&accepted(&[7; 5])).is_err());
         let chunk = |run_id: &[u8]| {
-            let one = DispatchChunk { run_id: run_id.to_vec(), notification_id: vec![7; 16], ..Default::default() };
+            let one = DispatchChunk { run_id: run_id.to_vec(), ..whole() };
             Event::encode(&DispatchChunks { chunks: vec![one], published_at_ms: 0 })
         };
         assert!(<DispatchChunks as Event>::decode(&chunk(&[7; 16])).is_ok());
         assert!(<DispatchChunks as Event>::decode(&chunk(&[])).is_err());
+    }
+
+    fn whole() -> DispatchChunk {
+        let delivery = Some(crate::events::Delivery { collapse_id: "c".into(), ..Default::default() });
+        DispatchChunk { run_id: vec![7; 16], notification_id: vec![7; 16], delivery, ..Default::default() }
+    }
+
+    #[test]
+    fn a_chunk_with_a_part_that_is_missing_or_impossible_does_not_decode() {
+        let splice = |what, offset| Splice { offset, what };
+        let with = |splice| crate::events::Variant { body: b"{}".as_slice().into(), splices: vec![splice] };
+        let decodes = |chunk: DispatchChunk| {
+            let event = DispatchChunks { chunks: vec![whole(), chunk], published_at_ms: 0 };
+            <DispatchChunks as Event>::decode(&Event::encode(&event)).is_ok()
+        };
+        let token = What::Token as i32;
+        assert!(decodes(DispatchChunk { variants: vec![with(splice(token, 2))], ..whole() }));
+        for broken in [
+            DispatchChunk { delivery: None, ..whole() },
+            DispatchChunk { variants: vec![with(splice(token, 3))], ..whole() },
+            DispatchChunk { variants: vec![with(splice(0, 0))], ..whole() },
+            DispatchChunk { variants: vec![with(splice(99, 0))], ..whole() },
+            DispatchChunk { targets: vec![Target { position: 70_000, ..Default::default() }], ..whole() },
+        ] {
+            assert!(!decodes(broken));
+        }
     }
 }

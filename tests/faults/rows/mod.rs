@@ -7,6 +7,7 @@ mod control;
 mod crash;
 mod failover;
 mod idempotency;
+mod killer;
 mod load;
 mod neighbour;
 mod outage;

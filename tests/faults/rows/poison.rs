@@ -1,18 +1,20 @@
 //! F14: messages that nobody can read or that break whoever handles them.
 
+use super::killer;
 use crate::audience::Tenant;
 use crate::caller::Caller;
 use crate::dice::Dice;
 use crate::observe::look;
-use crate::options::Options;
+use crate::options::{Options, Size};
 use crate::platform::Platform;
 use crate::reconcile::{drained, join};
 use crate::report::Row;
 use anyhow::{Context as _, Result};
 use carillon_broker::{Outgoing, Queue, Raw};
+use carillon_domain::platform::{Lane, Platform as Platforms};
 use carillon_tests::binary;
-use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
-use carillon_wire::topology::{RUNS_BULK, RUNS_TRANSACTIONAL};
+use carillon_wire::events::{AcceptedNotification, DispatchChunk, DispatchChunks, NotificationsAccepted};
+use carillon_wire::topology::{self, RUNS_BULK, RUNS_TRANSACTIONAL};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,12 +75,21 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     }
     let left = platform.broker.inspector().discard(&carillon_broker::ParkedFilter::default(), poisons * 2).await?;
     row.figure("discarded", left.moved);
+    if options.size != Size::Ci {
+        killer::run(platform, &tenant, &mut row, &mut dice).await?;
+    }
     Ok(row)
 }
 
-/// Three in four are no protobuf at all; one in four is well-formed and means nothing.
+/// Half are no protobuf at all; the others are well-formed, and an id or half of a chunk is missing.
 async fn publish(platform: &Platform, number: usize, dice: &mut Dice) -> Result<()> {
-    let outgoing = if number % 4 == 3 {
+    let outgoing = if number % 4 == 1 {
+        let lane = if number % 8 == 1 { Lane::Transactional } else { Lane::Bulk };
+        let queue = topology::chunks([Platforms::Apns, Platforms::Fcm, Platforms::Webpush][number % 3], lane);
+        let run_id = uuid::Uuid::now_v7().as_bytes().to_vec();
+        let half = DispatchChunk { notification_id: run_id.clone(), run_id, ..Default::default() };
+        Outgoing::to(queue, &DispatchChunks { chunks: vec![half], published_at_ms: 0 })
+    } else if number % 4 == 3 {
         let queue = if number % 8 == 3 { &RUNS_TRANSACTIONAL } else { &RUNS_BULK };
         Outgoing::to(queue, &NotificationsAccepted { notifications: vec![nonsense(dice)] })
     } else {
@@ -121,9 +132,10 @@ async fn command(platform: &Platform, row: &mut Row, poisons: usize) -> Result<(
     Ok(())
 }
 
-async fn carillon(platform: &Platform, arguments: &[&str]) -> Result<String> {
+pub(super) async fn carillon(platform: &Platform, arguments: &[&str]) -> Result<String> {
     let mut command = std::process::Command::new(binary("carillon"));
     command.args(arguments).env("CARILLON_AMQP__URL", &platform.amqp_url);
+    command.env("CARILLON_DATABASE__URL", &platform.database_url);
     let run = tokio::task::spawn_blocking(move || command.output());
     let output = tokio::time::timeout(Duration::from_secs(60), run).await.context("the command hangs")???;
     anyhow::ensure!(output.status.success(), "carillon {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
