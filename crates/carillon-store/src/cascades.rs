@@ -41,7 +41,7 @@ const TOUCH: &str = "
         FOR UPDATE OF c
     )
     UPDATE cascades c SET
-        open_devices = c.open_devices - t.closed,
+        open_devices = greatest(c.open_devices - t.closed, 0),
         any_sent = c.any_sent OR t.sent,
         any_fires = c.any_fires OR t.fires,
         first_sent_at = CASE WHEN t.sent THEN coalesce(c.first_sent_at, now()) ELSE c.first_sent_at END,
@@ -68,7 +68,7 @@ pub(crate) async fn touch_cascades(transaction: &Transaction<'_>, touches: &[Cas
     let mut by_person: BTreeMap<(Uuid, i16, i32), (i16, bool, bool)> = BTreeMap::new();
     for t in touches {
         let entry = by_person.entry((t.run.0, t.link, t.person_number)).or_default();
-        *entry = (entry.0 + t.closed, entry.1 | t.sent, entry.2 | t.fires);
+        *entry = (entry.0.saturating_add(t.closed), entry.1 | t.sent, entry.2 | t.fires);
     }
     let statement = transaction.prepare_cached(TOUCH).await?;
     transaction

@@ -76,7 +76,7 @@ const PUBLISH_CHUNKS: &str = "
       AND a.app_key = c.app_key AND t.tenant_key = c.tenant_key AND n.state <> 3
     RETURNING c.run_id, c.chunk, c.copies, c.notification_id, c.tenant_key, t.tenant, c.app_key, a.icon_url,
         coalesce(a.default_locale, t.default_locale), c.device_keys, c.states, c.not_before, c.expires_at,
-        coalesce(n.scheduled_at, n.created_at), n.body, c.link, n.traceparent";
+        coalesce(n.scheduled_at, n.created_at), n.body, c.link, n.traceparent, t.push_enabled AND a.push_enabled";
 
 /// A notification to wake the segmenter for.
 #[derive(Clone, Debug)]
@@ -123,6 +123,8 @@ pub struct DueChunk {
     pub link: i16,
     /// The accepted call's position in its trace.
     pub traceparent: Option<String>,
+    /// Whether `push_enabled` is on, on tenant and app. Off, nothing of it is sent any more.
+    pub push_enabled: bool,
     /// Open positions: position, device key, and the device unless it is gone.
     pub targets: Vec<(u16, DeviceKey, Option<Recipient>)>,
 }
@@ -245,6 +247,7 @@ fn due_chunk(row: &tokio_postgres::Row) -> DueChunk {
         body: row.get(14),
         link: row.get(15),
         traceparent: row.get(16),
+        push_enabled: row.get(17),
         targets: positions
             .open_positions()
             .filter_map(|(i, _)| key(i).map(|key| (i as u16, DeviceKey(key), None)))

@@ -274,6 +274,7 @@ pub(crate) fn prepare(
         tenant: &run.row.tenant,
         icon_url: run.row.icon_url.as_deref(),
         default_locale: run.row.default_locale.as_deref(),
+        push_enabled: run.row.push_enabled,
         released_at: run.released_at,
         expires_at: run.expires_at,
         credentials,

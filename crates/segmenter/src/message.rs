@@ -28,6 +28,8 @@ pub(crate) struct RunText<'a> {
     pub tenant: &'a str,
     pub icon_url: Option<&'a str>,
     pub default_locale: Option<&'a str>,
+    /// Off: nothing is sent, and its positions are closed.
+    pub push_enabled: bool,
     pub released_at: Timestamp,
     pub expires_at: Timestamp,
     pub credentials: &'a [(Platform, SealedCredential)],
@@ -118,6 +120,9 @@ fn target(
     let closed = |reason: Reason| {
         Some(Target { position: u32::from(member.position), suppressed: reason as u32, ..Default::default() })
     };
+    if !text.push_enabled {
+        return closed(Reason::PushDisabled);
+    }
     let Some(device) = member.device else { return closed(Reason::TokenMoved) };
     match device.state {
         DeviceState::Active => {}

@@ -131,6 +131,7 @@ async fn again(segmenter: &Segmenter, platform: Platform, due: &DueChunk) -> Res
         tenant: &due.tenant,
         icon_url: due.icon_url.as_deref(),
         default_locale: due.default_locale.as_deref(),
+        push_enabled: due.push_enabled,
         released_at: due.released_at,
         expires_at: due.expires_at,
         credentials: &credentials,

@@ -44,6 +44,8 @@ struct Limits {
     json_depth: usize,
     /// Ids over all lists of `to`; more: a group.
     audience_ids: usize,
+    /// Devices of one person in one app, dead ones not counted.
+    person_devices: usize,
     /// Notifications of one batch.
     batch: usize,
     /// Keys of `metadata`.
@@ -66,6 +68,7 @@ fn bounds() -> Limits {
         batch_body_bytes: limits::BATCH_BODY_BYTES,
         json_depth: limits::JSON_DEPTH,
         audience_ids: limits::AUDIENCE_IDS,
+        person_devices: limits::PERSON_DEVICES,
         batch: limits::BATCH,
         metadata_keys: limits::METADATA_KEYS,
         metadata_bytes: limits::METADATA_BYTES,

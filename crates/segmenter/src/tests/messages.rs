@@ -16,6 +16,10 @@ use uuid::Uuid;
 const MOST_BYTES: usize = 256 * 1024;
 
 fn made(n: &Notification, platform: Platform, devices: &[Option<Recipient>]) -> DispatchChunk {
+    made_with(n, platform, devices, true)
+}
+
+fn made_with(n: &Notification, platform: Platform, devices: &[Option<Recipient>], push_enabled: bool) -> DispatchChunk {
     // A credential as large as one may be: a service account of 16 KiB, sealed.
     let credentials = [(platform, SealedCredential { version: 3, sealed: vec![7; 16 * 1024 + 64].into() })];
     let text = RunText {
@@ -24,6 +28,7 @@ fn made(n: &Notification, platform: Platform, devices: &[Option<Recipient>]) -> 
         tenant: "acme",
         icon_url: None,
         default_locale: None,
+        push_enabled,
         released_at: at(0),
         expires_at: at(60),
         credentials: &credentials,
@@ -33,6 +38,14 @@ fn made(n: &Notification, platform: Platform, devices: &[Option<Recipient>]) -> 
     let members: Vec<Member<'_>> =
         devices.iter().enumerate().map(|(i, device)| Member { position: i as u16, device: device.as_ref() }).collect();
     chunk(&text, platform, ChunkId { run: RunId(Uuid::from_u128(9)), number: 4 }, 1, None, &members)
+}
+
+#[test]
+fn a_later_copy_sends_nothing_while_push_is_switched_off() {
+    let copy = made_with(&notification(0), Platform::Apns, &[Some(device(1, "u:a", Platform::Apns)), None], false);
+    let closed: Vec<u32> = copy.targets.iter().map(|target| target.suppressed).collect();
+    assert_eq!(closed, [Reason::PushDisabled as u32; 2]);
+    assert!(copy.targets.iter().all(|target| target.token.is_empty()) && copy.variants.is_empty());
 }
 
 #[test]
