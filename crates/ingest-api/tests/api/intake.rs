@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::world::{Tenant, World, eventually};
 
 /// A service outside: a channel, and a queue of its own for answers.
-struct Publisher {
+pub(crate) struct Publisher {
     channel: Channel,
     answers: Consumer,
     reply_to: String,
@@ -24,14 +24,14 @@ struct Publisher {
 }
 
 /// What came back.
-struct Heard {
-    body: Value,
+pub(crate) struct Heard {
+    pub(crate) body: Value,
     correlation_id: Option<String>,
     content_type: Option<String>,
 }
 
 impl Publisher {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let connection =
             Connection::connect(&World::get().amqp_url, Default::default()).await.expect("the broker answers");
         let channel = connection.create_channel().await.expect("a channel");
@@ -42,7 +42,7 @@ impl Publisher {
     }
 
     #[allow(clippy::disallowed_methods, reason = "a service outside has no failpoints")]
-    async fn publish(&self, properties: BasicProperties, body: &[u8]) {
+    pub(crate) async fn publish(&self, properties: BasicProperties, body: &[u8]) {
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let confirm = self
             .channel
@@ -52,11 +52,11 @@ impl Publisher {
         assert!(confirm.await.expect("a confirm").is_ack());
     }
 
-    async fn answer(&mut self) -> Heard {
+    pub(crate) async fn answer(&mut self) -> Heard {
         heard(&mut self.answers).await
     }
 
-    fn asking(&self) -> BasicProperties {
+    pub(crate) fn asking(&self) -> BasicProperties {
         BasicProperties::default().with_reply_to(self.reply_to.as_str().into()).with_correlation_id("c-1".into())
     }
 }
@@ -93,17 +93,17 @@ async fn heard(consumer: &mut Consumer) -> Heard {
     }
 }
 
-fn bearer(properties: BasicProperties, key: &str) -> BasicProperties {
+pub(crate) fn bearer(properties: BasicProperties, key: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("authorization".into(), AMQPValue::LongString(format!("Bearer {key}").into()));
     properties.with_headers(headers)
 }
 
-fn json_with(properties: BasicProperties, id: &str) -> BasicProperties {
+pub(crate) fn json_with(properties: BasicProperties, id: &str) -> BasicProperties {
     properties.with_content_type("application/json".into()).with_message_id(id.into())
 }
 
-fn hello() -> Value {
+pub(crate) fn hello() -> Value {
     json!({"app": "shop", "to": {"users": ["u1"]}, "content": {"title": "Hello"}})
 }
 

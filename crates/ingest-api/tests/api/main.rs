@@ -1,5 +1,6 @@
 //! The service from outside, on a real PostgreSQL and a real RabbitMQ.
 
+mod away;
 mod devices;
 mod draining;
 mod grpc;
@@ -7,4 +8,5 @@ mod history;
 mod http;
 mod intake;
 mod sending;
+mod way;
 mod world;
