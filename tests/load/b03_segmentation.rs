@@ -60,10 +60,6 @@ impl<'a> Segmentation<'a> {
         Ok(Self { stack, database, broker, bare, segmenter, audience: devices as u64 / 2 })
     }
 
-    fn chunks(&self) -> u64 {
-        self.audience.div_ceil(CHUNK as u64)
-    }
-
     fn cpu(&self) -> Result<[Duration; 3]> {
         let own = cpu::of(self.segmenter.pid)?;
         Ok([own, cpu::of_family(self.stack.postgres_pid)?, cpu::of(self.stack.broker_pid)?])
@@ -75,22 +71,33 @@ impl<'a> Segmentation<'a> {
         self.database.sql.batch_execute("CHECKPOINT").await?;
         let (before, began) = (self.cpu()?, Instant::now());
         let id = self.accept().await?;
-        while self.bare.depth(topology::APNS_BULK.name()).await? < self.chunks() {
-            ensure!(began.elapsed() < LIMIT, "only {} chunks", self.bare.depth(topology::APNS_BULK.name()).await?);
-            self.segmenter.check()?;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let chunks = self.confirmed(&id, began).await?;
         let wall = began.elapsed();
         let after = self.cpu()?;
-        let sql = "SELECT expanded, pushes FROM notifications WHERE notification_id = $1";
-        let row = self.database.sql.query_one(sql, &[&id.0]).await?;
-        ensure!(row.get::<_, bool>(0) && row.get::<_, i64>(1) == self.audience as i64, "the run is not expanded");
         // Or the scan publishes them again in a minute.
         self.database.sql.execute("DELETE FROM chunks WHERE run_id = $1", &[&id.0]).await?;
-        let bodies = self.bare.take(topology::APNS_BULK.name(), self.chunks()).await?;
+        let bodies = self.bare.take(topology::APNS_BULK.name(), chunks).await?;
         let (lost, duplicates) = self.judged(&bodies)?;
         floor_publish::write(&self.stack.directory.join("chunks"), &bodies)?;
         Ok(self.measured(wall, before, after, lost, duplicates))
+    }
+
+    /// Waits until every chunk of the run lies in the queue; how many there are.
+    async fn confirmed(&self, id: &NotificationId, began: Instant) -> Result<u64> {
+        let sql = "SELECT expanded, pushes, next_chunk FROM notifications WHERE notification_id = $1";
+        let sql = (&self.database.sql, self.database.sql.prepare(sql).await?);
+        loop {
+            let row = sql.0.query_one(&sql.1, &[&id.0]).await?;
+            let (expanded, pushes, chunks): (bool, i64, i32) = (row.get(0), row.get(1), row.get(2));
+            let there = self.bare.depth(topology::APNS_BULK.name()).await?;
+            if expanded && there >= chunks as u64 {
+                ensure!(pushes == self.audience as i64, "the run has {pushes} pushes, its audience {}", self.audience);
+                return Ok(there);
+            }
+            ensure!(began.elapsed() < LIMIT, "only {there} chunks");
+            self.segmenter.check()?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn accept(&self) -> Result<NotificationId> {
@@ -150,7 +157,8 @@ impl<'a> Segmentation<'a> {
             floor_publish::measure([&self.database.url, &self.stack.amqp, &file, &query, route.0, route.1])?;
         let after = self.cpu()?;
         let published = self.bare.depth(topology::APNS_BULK.name()).await?;
-        let measured = self.measured(wall, before, after, self.chunks() - published, 0);
+        ensure!(published * CHUNK as u64 >= self.audience, "the floor published {published} chunks");
+        let measured = self.measured(wall, before, after, 0, 0);
         Ok(Measured { own, ..measured })
     }
 

@@ -48,12 +48,10 @@ impl<'a> Outcomes<'a> {
         Ok(Self { stack, database, keys, provider_ids, copiers })
     }
 
-    /// Nothing of the last measurement is left, and every device was last sent to more than an hour ago.
+    /// Nothing of the last measurement is left, and no device was sent to within the hour.
     async fn tidy(&self) -> Result<()> {
-        let words = "TRUNCATE deliveries, chunks, run_counters, status_batches, notifications, copied;
-                     UPDATE devices SET last_sent_at = NULL WHERE last_sent_at IS NOT NULL";
+        let words = "TRUNCATE deliveries, chunks, run_counters, status_batches, notifications, copied, device_sends";
         self.database.sql.batch_execute(words).await?;
-        self.database.sql.batch_execute("VACUUM devices").await?;
         self.database.sql.batch_execute("CHECKPOINT").await.map_err(Into::into)
     }
 
@@ -86,7 +84,9 @@ impl<'a> Outcomes<'a> {
             (cpu::of_family(self.stack.postgres_pid)?, cpu::of(std::process::id())?, Instant::now());
         let share = groups.len().div_ceil(WRITERS);
         let writing = groups.chunks(share).map(|groups| write(&self.database.store, groups));
-        futures::future::try_join_all(writing).await?;
+        let mut sent = futures::future::try_join_all(writing).await?.concat();
+        // As the collector does every ten seconds.
+        self.database.store.mark_sent(&mut sent, jiff::Timestamp::now()).await?;
         let wall = began.elapsed();
         let measured = self.measured(wall, before, own)?;
         let sql = "SELECT (SELECT count(*) FROM deliveries WHERE run_id = $1 AND bits & 64 <> 0),
@@ -150,12 +150,15 @@ impl<'a> Outcomes<'a> {
     }
 }
 
-async fn write(store: &Store, groups: &[Vec<ChunkReport>]) -> Result<()> {
+/// Reports the groups; the devices that were sent to.
+async fn write(store: &Store, groups: &[Vec<ChunkReport>]) -> Result<Vec<i64>> {
+    let mut sent = Vec::new();
     for group in groups {
         let reported = store.report(group, 0).await?;
         ensure!(reported.answers.len() == group.len(), "a report has no answer");
+        sent.extend(reported.sent);
     }
-    Ok(())
+    Ok(sent)
 }
 
 /// B7.

@@ -68,9 +68,7 @@ impl<'a> EndToEnd<'a> {
         self.platform.simulators.clear().await?;
         self.bare.purge("bench.chunks").await?;
         let sql = &self.platform.database.sql;
-        sql.batch_execute("UPDATE devices SET last_sent_at = NULL WHERE last_sent_at IS NOT NULL").await?;
-        sql.batch_execute("TRUNCATE copied").await?;
-        sql.batch_execute("VACUUM devices").await?;
+        sql.batch_execute("TRUNCATE copied, device_sends").await?;
         sql.batch_execute("CHECKPOINT").await.map_err(Into::into)
     }
 

@@ -51,6 +51,8 @@ points! {
     ClaimCommit = "store.claim.commit",
     /// Reports of dispatchers.
     ReportCommit = "store.report.commit",
+    /// When devices were last sent to.
+    LastSentCommit = "store.last_sent.commit",
     /// Status batches taken to be told.
     StatusTakeCommit = "store.status_take.commit",
     /// Status batches that were told, deleted.

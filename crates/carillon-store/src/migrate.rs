@@ -16,6 +16,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (8, "pause", include_str!("../migrations/0008_pause.sql")),
     (9, "publishers_and_traces", include_str!("../migrations/0009_publishers_and_traces.sql")),
     (10, "status_batches_as_they_are", include_str!("../migrations/0010_status_batches_as_they_are.sql")),
+    (11, "last_sent", include_str!("../migrations/0011_last_sent.sql")),
 ];
 
 /// How a file says which binaries still work on the schema that it makes: those that know the migration of this number, or a later one. A

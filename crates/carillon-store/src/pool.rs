@@ -1,5 +1,6 @@
 //! Connections: every wait has a deadline, and a connection to a server that was demoted is thrown away.
 
+use crate::first_word::FirstWord;
 use crate::presence::Presence;
 use crate::{Config, Error, Result};
 use deadpool_postgres::{
@@ -7,6 +8,7 @@ use deadpool_postgres::{
 };
 use secrecy::ExposeSecret;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -26,6 +28,7 @@ pub struct Store {
     tls: MakeRustlsConnect,
     patience: Duration,
     presence: Presence,
+    pub(crate) first_word: Arc<FirstWord>,
 }
 
 impl Store {
@@ -59,7 +62,7 @@ impl Store {
             .build()
             .map_err(|e| Error::Refused(e.to_string()))?;
         let patience = Duration::from_millis(config.statement_ms) + CONNECT;
-        Ok(Self { pool, config: pg, tls, patience, presence: Presence::default() })
+        Ok(Self { pool, config: pg, tls, patience, presence: Presence::default(), first_word: Arc::default() })
     }
 
     /// A connection, for one request or one group.

@@ -3,9 +3,10 @@
 use crate::cascades::{CascadeTouch, touch_cascades};
 use crate::claim::{ChunkRow, LEASE, lock_chunks};
 use crate::commit::commit;
+use crate::first_word::{can_be_first, write_first};
 use crate::pausing::set_aside;
 use crate::statuses::{DeliveryId, News, write_news};
-use crate::{Result, StatusChange, Store};
+use crate::{Error, Result, StatusChange, Store};
 use carillon_domain::cascade::fires_at_once;
 use carillon_domain::chunk::Position;
 use carillon_domain::delivery_status::Status;
@@ -15,8 +16,9 @@ use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
 use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio_postgres::Statement;
 use uuid::Uuid;
 
 /// `due_at` is moved on only when less than this is left: moving it costs an index entry.
@@ -55,6 +57,8 @@ pub struct Reported {
     pub changes: Vec<StatusChange>,
     /// Runs of which a chunk was closed: they may be finished now.
     pub closed_runs: Vec<RunId>,
+    /// Devices that were sent to, for [`Store::mark_sent`].
+    pub sent: Vec<i64>,
 }
 
 const WRITE: &str = "
@@ -78,16 +82,6 @@ const RETIRE: &str = "
     )
     UPDATE devices d SET state = 3, reason = 3, state_at = now() FROM dead WHERE d.device_key = dead.device_key";
 
-/// To the hour: often enough for people, seldom enough for the table. A device that somebody else is changing is left for the next time.
-const SEEN_SENT: &str = "
-    WITH sent AS (
-        SELECT device_key FROM devices
-        WHERE device_key = ANY($1) AND (last_sent_at IS NULL OR last_sent_at < now() - interval '1 hour')
-        ORDER BY device_key
-        FOR NO KEY UPDATE SKIP LOCKED
-    )
-    UPDATE devices d SET last_sent_at = now() FROM sent WHERE d.device_key = sent.device_key";
-
 impl Store {
     /// Takes a group of reports, whatever their leases say: what a provider took is a fact. Only the word about new sends depends on the
     /// lease and on the run's state. When it returns, everything reported is committed.
@@ -95,6 +89,18 @@ impl Store {
     /// # Errors
     /// Nothing of the group is committed, or, if the connection broke at the commit, all or nothing is: repeating it changes nothing twice.
     pub async fn report(&self, reports: &[ChunkReport], slot: i16) -> Result<Reported> {
+        if self.first_word.is_likely() {
+            match self.report_by(reports, slot, true).await {
+                // Undone by now. A receipt came before the report of its message.
+                Err(Error::Duplicate(_)) => self.first_word.was_not(),
+                done => return done,
+            }
+        }
+        self.report_by(reports, slot, false).await
+    }
+
+    /// With `first`, nothing may be known of any message that is reported on for the first time; [`Error::Duplicate`] if something is.
+    async fn report_by(&self, reports: &[ChunkReport], slot: i16, first: bool) -> Result<Reported> {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
         let mut ids: Vec<ChunkId> = reports.iter().map(|r| r.chunk).collect();
@@ -117,14 +123,21 @@ impl Store {
         if out.now.is_none() {
             out.now = Some(transaction.query_one("SELECT now()", &[]).await?.get(0));
         }
-        write_chunks(&transaction, &rows, &written).await?;
-        let released =
-            rows.iter().zip(&written).filter(|(row, written)| row.state == Some(State::Paused) && written.released);
-        let released: Vec<ChunkId> = released.map(|(row, _)| row.id).collect();
-        set_aside(&transaction, &released).await?;
-        touch_cascades(&transaction, &effects.cascades).await?;
-        retire_tokens(&transaction, &effects).await?;
-        out.changes = write_news(&transaction, effects.news, slot).await?;
+        let write = transaction.prepare_cached(WRITE).await?;
+        let writing = write_chunks(&transaction, &write, &rows, &written);
+        let paused = rows.iter().zip(&written).filter(|(row, w)| row.state == Some(State::Paused) && w.released);
+        let paused: Vec<ChunkId> = paused.map(|(row, _)| row.id).collect();
+        let alone = paused.is_empty() && effects.cascades.is_empty() && effects.retired.is_empty();
+        out.changes = if first && alone && !effects.repeated && can_be_first(&effects.news) {
+            write_first(&transaction, writing, effects.news, slot).await?
+        } else {
+            writing.await?;
+            set_aside(&transaction, &paused).await?;
+            touch_cascades(&transaction, &effects.cascades).await?;
+            retire_tokens(&transaction, &effects.retired).await?;
+            write_news(&transaction, effects.news, slot).await?
+        };
+        out.sent = effects.sent;
         commit(transaction, Point::ReportCommit).await?;
         Ok(out)
     }
@@ -135,7 +148,9 @@ struct Effects {
     news: Vec<News>,
     cascades: Vec<CascadeTouch>,
     retired: Vec<(i64, i32, Option<Timestamp>)>,
-    sent: BTreeSet<i64>,
+    sent: Vec<i64>,
+    /// Something was reported of a position that was closed before.
+    repeated: bool,
 }
 
 /// What a chunk's row becomes beside its positions.
@@ -219,8 +234,9 @@ fn apply_outcome(row: &mut ChunkRow, outcome: &Outcome, effects: &mut Effects) -
         Progress::Closed { status, reason, provider_id } => {
             let was_open = matches!(row.positions.get(position), Some(Position::Open(_)));
             row.positions.close(position, *status);
+            effects.repeated |= !was_open;
             if *status == Status::Sent {
-                effects.sent.insert(device_key);
+                effects.sent.push(device_key);
             }
             effects.news.push(News {
                 id: DeliveryId { run: row.id.run, subject: device_key, link: row.link },
@@ -247,14 +263,18 @@ fn apply_outcome(row: &mut ChunkRow, outcome: &Outcome, effects: &mut Effects) -
     }
 }
 
-async fn write_chunks(transaction: &Transaction<'_>, rows: &[ChunkRow], written: &[Written]) -> Result<()> {
+async fn write_chunks(
+    transaction: &Transaction<'_>,
+    statement: &Statement,
+    rows: &[ChunkRow],
+    written: &[Written],
+) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let statement = transaction.prepare_cached(WRITE).await?;
     transaction
         .execute(
-            &statement,
+            statement,
             &[
                 &rows.iter().map(|r| r.id.run.0).collect::<Vec<Uuid>>(),
                 &rows.iter().map(|r| r.id.number as i32).collect::<Vec<_>>(),
@@ -271,25 +291,16 @@ async fn write_chunks(transaction: &Transaction<'_>, rows: &[ChunkRow], written:
     Ok(())
 }
 
-async fn retire_tokens(transaction: &Transaction<'_>, effects: &Effects) -> Result<()> {
-    if !effects.retired.is_empty() {
-        let mut retired = effects.retired.clone();
-        retired.sort_unstable();
-        let statement = transaction.prepare_cached(RETIRE).await?;
-        transaction
-            .execute(
-                &statement,
-                &[
-                    &retired.iter().map(|r| r.0).collect::<Vec<_>>(),
-                    &retired.iter().map(|r| r.1).collect::<Vec<_>>(),
-                    &retired.iter().map(|r| r.2).collect::<Vec<_>>(),
-                ],
-            )
-            .await?;
+async fn retire_tokens(transaction: &Transaction<'_>, retired: &[(i64, i32, Option<Timestamp>)]) -> Result<()> {
+    if retired.is_empty() {
+        return Ok(());
     }
-    if !effects.sent.is_empty() {
-        let statement = transaction.prepare_cached(SEEN_SENT).await?;
-        transaction.execute(&statement, &[&effects.sent.iter().copied().collect::<Vec<_>>()]).await?;
-    }
+    let mut retired = retired.to_vec();
+    retired.sort_unstable();
+    let statement = transaction.prepare_cached(RETIRE).await?;
+    let keys: Vec<i64> = retired.iter().map(|r| r.0).collect();
+    let generations: Vec<i32> = retired.iter().map(|r| r.1).collect();
+    let since: Vec<Option<Timestamp>> = retired.iter().map(|r| r.2).collect();
+    transaction.execute(&statement, &[&keys, &generations, &since]).await?;
     Ok(())
 }

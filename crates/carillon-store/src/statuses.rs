@@ -71,7 +71,9 @@ const UPSERT: &str = "
     WHERE d.bits | excluded.bits <> d.bits
     RETURNING run_id, subject, link, prev, bits, reason, platform";
 
-const COUNT: &str = "
+pub(crate) const TELL: &str = "INSERT INTO status_batches (changes, due_at) VALUES ($1, now())";
+
+pub(crate) const COUNT: &str = "
     INSERT INTO run_counters AS c (run_id, channel, slot, suppressed, cancelled, expired, unknown, failed, sent,
         undelivered, delivered, displayed, dismissed, opened, clicked)
     SELECT * FROM unnest($1::uuid[], $2::int2[], $3::int2[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
@@ -93,7 +95,15 @@ pub(crate) async fn write_news(transaction: &Transaction<'_>, news: Vec<News>, s
         return Ok(Vec::new());
     }
     let changes = upsert(transaction, &news).await?;
-    let mut tallies: BTreeMap<(Uuid, i16), Tally> = BTreeMap::new();
+    let (tallies, told) = sum_up(&changes);
+    count(transaction, &tallies, slot).await?;
+    tell(transaction, &told).await?;
+    Ok(told)
+}
+
+/// What changes add to the counters, and what of them is to be told.
+pub(crate) fn sum_up(changes: &[Grown]) -> (Tallies, Vec<StatusChange>) {
+    let mut tallies = Tallies::new();
     let mut told = Vec::with_capacity(changes.len());
     for change in changes {
         let channel = if change.id.link == 0 { 1 } else { 2 };
@@ -111,14 +121,12 @@ pub(crate) async fn write_news(transaction: &Transaction<'_>, news: Vec<News>, s
             });
         }
     }
-    count(transaction, &tallies, slot).await?;
-    tell(transaction, &told).await?;
-    Ok(told)
+    (tallies, told)
 }
 
 /// One row a delivery: an upsert must not meet the same row twice in a statement. The evidence is joined, the earliest time and the reason of
 /// the greater status stay. Sorted, so that two transactions lock in the same order.
-fn joined(news: Vec<News>) -> Vec<(News, Evidence)> {
+pub(crate) fn joined(news: Vec<News>) -> Vec<(News, Evidence)> {
     let mut by_id: BTreeMap<DeliveryId, (News, Evidence)> = BTreeMap::new();
     for item in news {
         let evidence = item.status.implied();
@@ -141,16 +149,20 @@ fn joined(news: Vec<News>) -> Vec<(News, Evidence)> {
     by_id.into_values().collect()
 }
 
-struct Changed {
-    id: DeliveryId,
-    before: Evidence,
-    after: Evidence,
-    reason: Option<i16>,
-    platform: Option<i16>,
-    at: Timestamp,
+/// What is new of a delivery.
+pub(crate) struct Grown {
+    pub id: DeliveryId,
+    pub before: Evidence,
+    pub after: Evidence,
+    pub reason: Option<i16>,
+    pub platform: Option<i16>,
+    pub at: Timestamp,
 }
 
-async fn upsert(transaction: &Transaction<'_>, news: &[(News, Evidence)]) -> Result<Vec<Changed>> {
+/// By run and channel.
+pub(crate) type Tallies = BTreeMap<(Uuid, i16), Tally>;
+
+async fn upsert(transaction: &Transaction<'_>, news: &[(News, Evidence)]) -> Result<Vec<Grown>> {
     let bits = |n: u16| i16::from_ne_bytes(n.to_ne_bytes());
     let statement = transaction.prepare_cached(UPSERT).await?;
     let rows = transaction
@@ -170,26 +182,26 @@ async fn upsert(transaction: &Transaction<'_>, news: &[(News, Evidence)]) -> Res
             ],
         )
         .await?;
-    let times: BTreeMap<DeliveryId, Timestamp> = news.iter().map(|(n, _)| (n.id, n.at)).collect();
     let evidence = |n: i16| Evidence(u16::from_ne_bytes(n.to_ne_bytes()));
     Ok(rows
         .iter()
         .map(|row| {
             let id = DeliveryId { run: RunId(row.get(0)), subject: row.get(1), link: row.get(2) };
-            let at = times.get(&id).copied().unwrap_or(Timestamp::UNIX_EPOCH);
-            Changed {
+            // What was written is sorted.
+            let mine = news.binary_search_by_key(&id, |(n, _)| n.id).ok().and_then(|i| news.get(i));
+            Grown {
                 id,
                 before: evidence(row.get(3)),
                 after: evidence(row.get(4)),
                 reason: row.get(5),
                 platform: row.get(6),
-                at,
+                at: mine.map_or(Timestamp::UNIX_EPOCH, |(n, _)| n.at),
             }
         })
         .collect())
 }
 
-async fn count(transaction: &Transaction<'_>, tallies: &BTreeMap<(Uuid, i16), Tally>, slot: i16) -> Result<()> {
+pub(crate) async fn count(transaction: &Transaction<'_>, tallies: &Tallies, slot: i16) -> Result<()> {
     let tallies: Vec<_> = tallies.iter().filter(|(_, t)| !t.is_zero()).collect();
     if tallies.is_empty() {
         return Ok(());
@@ -206,13 +218,12 @@ async fn count(transaction: &Transaction<'_>, tallies: &BTreeMap<(Uuid, i16), Ta
 }
 
 /// Leaves a batch to be told; the status collector's pump publishes it.
-async fn tell(transaction: &Transaction<'_>, changes: &[StatusChange]) -> Result<()> {
+pub(crate) async fn tell(transaction: &Transaction<'_>, changes: &[StatusChange]) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
     let bytes = encode(changes)?;
-    let statement =
-        transaction.prepare_cached("INSERT INTO status_batches (changes, due_at) VALUES ($1, now())").await?;
+    let statement = transaction.prepare_cached(TELL).await?;
     transaction.execute(&statement, &[&bytes]).await?;
     Ok(())
 }

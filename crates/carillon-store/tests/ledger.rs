@@ -345,3 +345,42 @@ async fn many_reporters_and_receipts_at_once_count_every_delivery_once() {
     assert_eq!(world.counts(chunk.run, 1).await, (60, 0, 0, 60, 60));
     assert_eq!(world.positions(chunk).await.open_positions().count(), 0);
 }
+
+#[tokio::test]
+async fn a_group_in_which_a_receipt_came_before_its_report_is_counted_once_and_so_are_those_after_it() {
+    let world = World::new().await;
+    for i in 0..4 {
+        world.device(&format!("u{i}"), &format!("d{i}")).await;
+    }
+    let chunk = world.chunk(&["u0", "u1", "u2", "u3"]).await;
+    let grant = world.claim(chunk).await.unwrap();
+    let (early, _) = world.store.record_receipts(world.tenant, &[receipt(chunk, 1, Event::Opened)], 0).await.unwrap();
+    assert_eq!(early[0].recorded, Recorded::Recorded);
+    // The first of them meets the receipt's row, the second looks before it writes, and tells what was told before.
+    let reported = world.report(chunk, grant.lease, vec![sent(0), sent(1)], false).await;
+    assert_eq!(reported.changes.len(), 1, "of what was opened, sent is no news: {:?}", reported.changes);
+    world.report(chunk, grant.lease, vec![sent(1), sent(2)], false).await;
+    world.report(chunk, grant.lease, vec![sent(3)], true).await;
+    let (sent, failed, .., opened) = world.counts(chunk.run, 1).await;
+    assert_eq!((sent, failed, opened), (4, 0, 1));
+}
+
+#[tokio::test]
+async fn when_a_device_was_last_sent_to_is_known_to_the_hour() {
+    let world = World::new().await;
+    let key = world.device("u1", "d1").await;
+    let device = async || world.store.get_device(world.tenant, world.app, "d1").await.unwrap().unwrap().last_sent_at;
+    assert_eq!(device().await, None);
+    let chunk = world.chunk(&["u1"]).await;
+    let grant = world.claim(chunk).await.unwrap();
+    let mut reported = world.report(chunk, grant.lease, vec![sent(0)], true).await;
+    assert_eq!(reported.sent, [key]);
+    let at: Timestamp = "2026-11-22T03:59:59Z".parse().unwrap();
+    let hour: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
+    world.store.mark_sent(&mut reported.sent, at).await.unwrap();
+    assert_eq!(device().await, Some(hour));
+    // One that comes late takes nothing back, in one row or in several.
+    let mut many: Vec<i64> = (0..2_000).map(|other| key + other).collect();
+    world.store.mark_sent(&mut many, at - SignedDuration::from_hours(2)).await.unwrap();
+    assert_eq!(device().await, Some(hour));
+}

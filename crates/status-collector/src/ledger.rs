@@ -2,6 +2,7 @@
 
 use crate::claimers::Claimers;
 use crate::group::{Bounds, Group, Waiting, work};
+use crate::last_sent::LastSent;
 use crate::trace;
 use carillon_domain::ids::{ChunkId, RunId};
 use carillon_failpoint::{Failed, Point};
@@ -45,7 +46,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Starts the two writers and returns the door to them.
-    pub(crate) fn start(store: Store, slot: i16, scope: &Scope) -> Self {
+    pub(crate) fn start(store: Store, slot: i16, last_sent: Arc<LastSent>, scope: &Scope) -> Self {
         let cut_off = Arc::new(CutOff::new());
         let (claims, claim_queue) = Group::new();
         let (reports, report_queue) = Group::new();
@@ -59,7 +60,8 @@ impl Ledger {
         });
         let (s, stop) = (store.clone(), scope.stopping());
         scope.spawn("reports", async move {
-            work(report_queue, REPORTS, weight, stop, |group| commit_reports(&s, slot, &cut_off, &closed, group)).await;
+            let commit = |group| commit_reports(&s, slot, &cut_off, &closed, &last_sent, group);
+            work(report_queue, REPORTS, weight, stop, commit).await;
             Ok::<_, Infallible>(())
         });
         scope.spawn("finished runs", async move {
@@ -128,9 +130,11 @@ async fn commit_reports(
     slot: i16,
     cut_off: &CutOff,
     closed: &mpsc::Sender<RunId>,
-    group: Vec<Waiting<Vec<ChunkReport>, Reports>>,
+    last_sent: &LastSent,
+    mut group: Vec<Waiting<Vec<ChunkReport>, Reports>>,
 ) {
-    let all: Vec<ChunkReport> = group.iter().flat_map(|w| w.question.iter().cloned()).collect();
+    let counts: Vec<usize> = group.iter().map(|waiting| waiting.question.len()).collect();
+    let all: Vec<ChunkReport> = group.iter_mut().flat_map(|waiting| std::mem::take(&mut waiting.question)).collect();
     match store.report(&all, slot).await {
         Ok(reported) => {
             for run in reported.closed_runs {
@@ -140,8 +144,9 @@ async fn commit_reports(
             let now = reported.now.unwrap_or(Timestamp::UNIX_EPOCH);
             // Each report's own word: who goes on with a chunk says nothing about who only tells of it.
             let mut words = reported.answers.into_iter();
-            for waiting in group {
-                let own = words.by_ref().take(waiting.question.len()).collect();
+            last_sent.note(&reported.sent);
+            for (waiting, count) in group.into_iter().zip(counts) {
+                let own = words.by_ref().take(count).collect();
                 let _ = waiting.answer.send(Ok((own, now)));
             }
         }

@@ -8,6 +8,7 @@ mod config;
 mod event;
 mod group;
 mod hearing;
+mod last_sent;
 mod ledger;
 mod pump;
 mod trace;
@@ -19,6 +20,7 @@ use carillon_runtime::{Scope, StartError};
 use carillon_store::Store;
 use carillon_wire::internal::ledger_server::LedgerServer;
 use carillon_wire::topology;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -35,7 +37,9 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
     let store = Store::open(&config.database, scope.service())?;
     let broker = Broker::connect(&config.amqp, scope.service(), topology::topology(), scope.stopping())?;
     let slot = (std::process::id() % 4) as i16;
-    let ledger = ledger::Ledger::start(store.clone(), slot, &scope);
+    let last_sent = Arc::new(last_sent::LastSent::default());
+    scope.spawn("last sent", Arc::clone(&last_sent).write(store.clone(), scope.stopping()));
+    let ledger = ledger::Ledger::start(store.clone(), slot, last_sent, &scope);
 
     let listener = TcpListener::bind(config.internal.listen)
         .await

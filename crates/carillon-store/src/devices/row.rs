@@ -13,7 +13,8 @@ use tokio_postgres::Row;
 /// What [`read`] reads, in its order.
 pub(super) const COLUMNS: &str = "device_key, app_key, device, platform, os, token, is_fid, p256dh, auth, environment,
     generation, user_id, phone, name, locale, timezone, is_primary, permission, tags, attributes::text, app_version,
-    os_version, state, reason, registered_at, last_seen_at, last_sent_at, secret_hash";
+    os_version, state, reason, registered_at, last_seen_at,
+    greatest(last_sent_at, carillon_last_sent(device_key)), secret_hash";
 
 /// The index of the column after [`COLUMNS`].
 pub(super) const AFTER_COLUMNS: usize = 28;
@@ -72,7 +73,7 @@ pub struct Device {
     pub registered_at: Timestamp,
     /// When the app last spoke for it.
     pub last_seen_at: Timestamp,
-    /// When a push was last accepted for it.
+    /// When a push was last accepted for it, to the hour and a little late.
     pub last_sent_at: Option<Timestamp>,
     /// The hash of the installation's own key.
     pub(super) secret_hash: Option<Vec<u8>>,

@@ -45,6 +45,7 @@ const fn services(point: Point) -> &'static [&'static str] {
         | Point::PublishChunks => SEGMENTER,
         Point::ClaimCommit
         | Point::ReportCommit
+        | Point::LastSentCommit
         | Point::StatusTakeCommit
         | Point::StatusToldCommit
         | Point::FinishedCommit
@@ -72,8 +73,8 @@ pub(crate) fn is_arranged(point: Point) -> bool {
 
 /// Whether dispatchers pass it at the one ledger that they have settled on.
 pub(crate) fn is_asked(point: Point) -> bool {
-    use Point::{ClaimAnswer, ClaimCommit, FinishedCommit, ReportAnswer, ReportCommit};
-    matches!(point, ClaimCommit | ReportCommit | FinishedCommit | ClaimAnswer | ReportAnswer)
+    use Point::{ClaimAnswer, ClaimCommit, FinishedCommit, LastSentCommit, ReportAnswer, ReportCommit};
+    matches!(point, ClaimCommit | ReportCommit | LastSentCommit | FinishedCommit | ClaimAnswer | ReportAnswer)
 }
 
 /// Every point with every action. For a pipeline once, on sides and in services that take turns; else on both sides; in the full form in
