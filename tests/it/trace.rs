@@ -1,7 +1,7 @@
 //! One trace from the caller through the broker to the provider's answer and the commit of its status.
 
 use carillon_domain::audience::Audience;
-use carillon_tests::{Seen, Spans, World, eventually};
+use carillon_tests::{Seen, Service, Spans, World, eventually};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -141,6 +141,61 @@ fn what_its_caller_does_not_record_leaves_no_span_anywhere() {
         }
         recorded.named(&world.spans, "commit statuses", 1).await;
         assert!(world.spans.of_trace(&declined.trace).is_empty());
+    });
+}
+
+#[test]
+fn a_scheduled_notification_goes_on_in_its_callers_trace_when_its_time_has_come() {
+    World::run(async |world| {
+        let tenant = world.tenant().await;
+        tenant.phones("ola", 1).await;
+        let key = server_key(world, tenant.name());
+        let (caller, declined) = (Caller::new(), Caller::new());
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4);
+        let body = format!(
+            r#"{{"app": "shop", "to": {{"users": ["ola"]}}, "content": {{"title": "Hello"}}, "schedule": {{"at": "{at}"}}}}"#
+        );
+        for more in [declined.traceparent("00"), caller.traceparent("01")] {
+            let (status, answer) = post(world, "/v1/notifications", &key, &format!("traceparent: {more}\r\n"), &body);
+            assert!(status == 202 && answer.contains("scheduled"), "{answer}");
+        }
+        // Whoever reads the row then knows nothing but the row.
+        world.kill_one(Service::Segmenter).await;
+        let above = [("segmenter", "segment"), ("ingest-api", "http.request")];
+        for (name, service) in [("POST", "dispatcher-apns"), ("commit statuses", "status-collector")] {
+            let seen = caller.named(&world.spans, name, 1).await.remove(0);
+            let way = caller.way_up(&world.spans, &seen).await;
+            assert_eq!((way[0].0.as_str(), way[0].1.as_str()), (service, name));
+            assert_eq!(&way[way.len() - 2..], pairs(above));
+        }
+        assert!(
+            world.spans.of_trace(&declined.trace).is_empty(),
+            "what its caller does not record is not recorded later either"
+        );
+    });
+}
+
+#[test]
+fn what_nobody_was_woken_for_goes_on_in_its_callers_trace_all_the_same() {
+    World::run(async |world| {
+        let tenant = world.tenant().await;
+        tenant.phones("ola", 2).await;
+        let (one, campaign) = (Caller::new(), Caller::new());
+        let ids = [
+            tenant.accept_and_die(user("ola"), one.traceparent("01")).await,
+            tenant.accept_and_die(Audience { all: true, ..Default::default() }, campaign.traceparent("01")).await,
+        ];
+        for id in ids {
+            eventually("the run is finished", async || tenant.is_finished(id).await).await;
+        }
+        for caller in [&one, &campaign] {
+            let segment = caller.named(&world.spans, "segment", 1).await.remove(0);
+            assert_eq!(caller.way_up(&world.spans, &segment).await, pairs([("segmenter", "segment")]));
+        }
+        for name in ["POST", "commit statuses"] {
+            let count = if name == "POST" { 2 } else { 1 };
+            one.named(&world.spans, name, count).await;
+        }
     });
 }
 
