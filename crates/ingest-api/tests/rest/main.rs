@@ -9,6 +9,7 @@ mod client;
 mod credentials;
 mod database;
 mod frame;
+mod hostile;
 mod keys;
 mod tenants;
 mod world;
