@@ -54,6 +54,13 @@ const GRANT: &str = "
          AS g(run_id, chunk, lease, due_at, idle_claims, states, not_before)
     WHERE c.run_id = g.run_id AND c.chunk = g.chunk";
 
+const REST: &str = "
+    UPDATE chunks c SET lease = 0, lease_until = NULL, due_at = g.due_at, idle_claims = g.idle_claims, states = g.states,
+        not_before = g.not_before, outstanding = false
+    FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::int2[], $5::bytea[], $6::bytea[])
+         AS g(run_id, chunk, due_at, idle_claims, states, not_before)
+    WHERE c.run_id = g.run_id AND c.chunk = g.chunk";
+
 impl Store {
     /// Grants what is open and due in these chunks, each under a lease of [`LEASE`]. `None`: nothing to do for this caller: it is leased, done,
     /// stopped, or gone. `leases` are fresh random numbers, one a chunk. With `hold_expired` a chunk whose lease ran out is not granted either: a
@@ -75,6 +82,7 @@ impl Store {
         let mut answers = vec![None; ids.len()];
         let mut granted: Vec<(&ChunkRow, i64)> = Vec::new();
         let mut in_the_way = Vec::new();
+        let mut resting: Vec<&ChunkRow> = Vec::new();
         let mut now = None;
         for row in &mut rows {
             now = Some(row.now);
@@ -83,9 +91,17 @@ impl Store {
                 row.leased = false;
                 row.held = false;
             }
-            if let Some(positions) = grant(row, hold_expired) {
+            let idle_claims = row.idle_claims;
+            let positions = grant(row, hold_expired);
+            let parked = row.idle_claims < idle_claims;
+            if parked {
+                tracing::error!(run.id = %row.id.run.0, chunk.id = row.id.number, "nobody survives sending one message of a chunk; it is set aside");
+            }
+            if let Some(positions) = positions {
                 answers[i] = Some(Granted { lease: leases[i], positions });
                 granted.push((row, leases[i]));
+            } else if parked {
+                resting.push(&*row);
             } else if row.is_in_the_way() {
                 in_the_way.push(row.id);
             }
@@ -93,6 +109,7 @@ impl Store {
         if !granted.is_empty() {
             write_grants(&transaction, &granted).await?;
         }
+        write_resting(&transaction, &resting).await?;
         set_aside_or_give_back(&transaction, &in_the_way).await?;
         let now = match now {
             Some(now) => now,
@@ -110,7 +127,8 @@ fn grant(row: &mut ChunkRow, hold_expired: bool) -> Option<Vec<(u16, u8)>> {
         return None;
     }
     let mut due = row.due_positions();
-    if row.idle_claims >= 2 * IDLE_CLAIMS {
+    // What has expired is sent by nobody: it is only to be closed.
+    if row.idle_claims >= 2 * IDLE_CLAIMS && row.now < row.expires_at {
         let (position, attempts) = *due.first()?;
         row.positions.defer(position, attempts, NEVER);
         row.idle_claims = IDLE_CLAIMS;
@@ -141,6 +159,28 @@ async fn write_grants(transaction: &Transaction<'_>, granted: &[(&ChunkRow, i64)
                 &granted.iter().map(|(r, _)| r.idle_claims).collect::<Vec<_>>(),
                 &granted.iter().map(|(r, _)| r.positions.states()).collect::<Vec<_>>(),
                 &granted.iter().map(|(r, _)| r.positions.not_before_bytes()).collect::<Vec<_>>(),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Chunks of which nothing is left to grant for now, because what was due is set aside.
+async fn write_resting(transaction: &Transaction<'_>, resting: &[&ChunkRow]) -> Result<()> {
+    if resting.is_empty() {
+        return Ok(());
+    }
+    let statement = transaction.prepare_cached(REST).await?;
+    transaction
+        .execute(
+            &statement,
+            &[
+                &resting.iter().map(|r| r.id.run.0).collect::<Vec<_>>(),
+                &resting.iter().map(|r| r.id.number as i32).collect::<Vec<_>>(),
+                &resting.iter().map(|r| r.rest_due()).collect::<Vec<_>>(),
+                &resting.iter().map(|r| r.idle_claims).collect::<Vec<_>>(),
+                &resting.iter().map(|r| r.positions.states()).collect::<Vec<_>>(),
+                &resting.iter().map(|r| r.positions.not_before_bytes()).collect::<Vec<_>>(),
             ],
         )
         .await?;
@@ -236,6 +276,14 @@ mod tests {
         }
         assert_eq!(grant(&mut r, false), Some(vec![(1, 0)]));
         assert_eq!((r.positions.not_before(0), r.positions.not_before(1)), (NEVER, 0));
+    }
+
+    #[test]
+    fn what_nobody_survived_is_closed_like_all_else_once_it_has_expired() {
+        let mut r = row(1);
+        (0..6).for_each(|_| drop(grant(&mut r, false)));
+        r.now = r.expires_at;
+        assert_eq!(grant(&mut r, false), Some(vec![(0, 0)]));
     }
 
     #[test]

@@ -10,6 +10,22 @@ async fn fail(world: &World, chunk: carillon_domain::ids::ChunkId) -> usize {
 }
 
 #[tokio::test]
+async fn a_lone_message_is_set_aside_for_good_although_there_is_nothing_else_to_grant() {
+    let world = World::new().await;
+    world.device("ann", "a").await;
+    let chunk = world.chunk(&["ann"]).await;
+    for _ in 0..6 {
+        assert_eq!(fail(&world, chunk).await, 1);
+    }
+    assert!(world.claim(chunk).await.is_none());
+    let aside = world.store.set_aside_messages(100).await.unwrap();
+    assert_eq!(aside.iter().map(|one| (one.chunk, one.position)).collect::<Vec<_>>(), [(chunk, 0)]);
+    assert!(world.claim(chunk).await.is_none());
+    assert_eq!(world.store.send_back_set_aside(100).await.unwrap(), 1);
+    assert_eq!(fail(&world, chunk).await, 1);
+}
+
+#[tokio::test]
 async fn what_fails_three_times_alone_is_set_aside_listed_and_can_be_sent_back() {
     let world = World::new().await;
     world.device("ann", "a").await;
