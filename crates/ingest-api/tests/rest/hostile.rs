@@ -230,12 +230,10 @@ async fn every_path_and_parameter_given_anything_is_answered() {
             let path = format!("{}?nobody_knows_this=1", filled(&operation.path));
             let answer = call(&path).send().await;
             check(&answer, &path);
-            assert!(
-                [422, 403, 404].contains(&answer.status.as_u16()),
-                "{} {path}: {}",
-                operation.method,
-                answer.status
-            );
+            // An app may be newer than the server: it is told what was left out.
+            let noted = answer.header("carillon-ignored-fields") == "/query/nobody_knows_this";
+            let refused = [422, 403, 404].contains(&answer.status.as_u16());
+            assert!(refused || noted, "{} {path}: {}", operation.method, answer.status);
         }
     }
 }
