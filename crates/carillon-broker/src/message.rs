@@ -12,6 +12,9 @@ use crate::event::Event;
 use crate::publisher::PublishError;
 use crate::topology::Queue;
 
+/// Says that an earlier copy may be on its way: its confirm never came.
+const AGAIN: &str = "carillon-published-again";
+
 /// AMQP's number for a message that survives a restart of the broker.
 const PERSISTENT: u8 = 2;
 
@@ -103,6 +106,15 @@ impl Outgoing {
         self
     }
 
+    /// Says that it is published again after [`PublishError::Unknown`], so that its reader knows that there may be two copies.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        if self.headers.iter().all(|(name, _)| name != AGAIN) {
+            self.headers.push((AGAIN.to_owned(), "true".to_owned()));
+        }
+        self
+    }
+
     /// Nobody listening is no fault: the message is not mandatory.
     #[must_use]
     pub fn unheard(mut self) -> Self {
@@ -180,6 +192,8 @@ pub struct Delivery {
     pub message_id: Option<String>,
     /// True if the broker gave this copy out before. False proves nothing: a message published twice is two copies.
     pub redelivered: bool,
+    /// True if the publisher does not know whether an earlier copy came through ([`Outgoing::again`]).
+    pub published_again: bool,
     /// Headers whose value is text or a number, as text.
     pub headers: Vec<(String, String)>,
     /// The media type that the publisher named.
@@ -218,10 +232,12 @@ impl Delivery {
         lost: CancellationToken,
     ) -> Self {
         let text = |value: &Option<ShortString>| value.as_ref().map(|value| value.as_str().to_owned());
+        let headers = properties.headers().as_ref().map(text_headers).unwrap_or_default();
         Self {
             message_id: text(properties.message_id()),
             redelivered,
-            headers: properties.headers().as_ref().map(text_headers).unwrap_or_default(),
+            published_again: headers.iter().any(|(name, _)| name == AGAIN),
+            headers,
             content_type: text(properties.content_type()),
             user_id: text(properties.user_id()),
             reply_to: text(properties.reply_to()),

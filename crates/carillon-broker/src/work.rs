@@ -125,7 +125,8 @@ impl<H> Bench<H> {
                         if again.is_empty() && pause.backoff.is_worth_telling() {
                             tracing::warn!(messaging.queue = self.queue, message.id = outgoing.id(), %error, "not confirmed");
                         }
-                        again.push(outgoing);
+                        let known = !matches!(error, PublishError::Unknown(_));
+                        again.push(if known { outgoing } else { outgoing.again() });
                     }
                 }
             }

@@ -63,6 +63,31 @@ async fn what_fails_or_hangs_while_it_is_published_is_unknown_in_time_and_goes_o
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_effect_of_which_nobody_knows_says_that_it_goes_out_again() {
+    let place = Place::new().await;
+    let broker = place.broker().await;
+    place.publish_jobs(&broker, 0..1).await;
+    let _armed = Armed::with("broker.publish.parked:after=error").await;
+    let done = place.done.name();
+    let (script, seen) = Script::new(move |job, _| {
+        let effect = Outgoing::routed("", done, &job).with_id("done-0");
+        async move { Ok(vec![effect]) }
+    });
+    broker.consume(&place.jobs, 10, 5, script);
+    place.ready_is(place.done.name(), 2).await;
+    let said = async || {
+        let message = place.take(place.done.name()).await.unwrap();
+        let headers = message.properties.headers().clone().unwrap_or_default();
+        headers.inner().contains_key("carillon-published-again")
+    };
+    assert_eq!((said().await, said().await), (false, true));
+    assert_eq!(seen.numbers(), [0], "the handler is called once");
+    place.stop.cancel();
+    broker.drained().await.unwrap();
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_whose_acknowledgement_fails_or_hangs_comes_again_and_ends() {
     for (action, limit) in [("error", 5), ("hang", 20)] {
         let place = Place::new().await;

@@ -21,6 +21,9 @@ use crate::ledger::Claimed;
 use crate::opening::{Granted, send_chunk};
 use crate::provider::Provider;
 
+/// The ledger's clock is known to the time that its answer took.
+const BEYOND_LEASE: Duration = Duration::from_millis(100);
+
 /// Handles one lane's messages.
 pub(crate) struct Dispatcher<P: Provider> {
     engine: Engine<P>,
@@ -48,6 +51,9 @@ impl<P: Provider> Dispatcher<P> {
                 Some(grant) => granted.push((chunk, grant)),
                 None => unclaimed.push(chunk),
             }
+        }
+        if redelivered {
+            self.outwait_grants(&unclaimed, now, lost).await;
         }
         // First of all: nothing has begun yet if the ledger is away.
         granted.extend(self.claim(unclaimed, redelivered).await?);
@@ -78,6 +84,24 @@ impl<P: Provider> Dispatcher<P> {
         };
         let both = chunks.into_iter().zip(response.answers);
         Ok(both.filter_map(|(chunk, answer)| granted(&chunk, answer, asked).map(|grant| (chunk, grant))).collect())
+    }
+
+    /// Somebody may be sending under a lease that was granted in advance, or nobody has ever seen the first copy. Until that lease ends the ledger
+    /// would say that there is nothing to do, and the chunk would wait for its due time in either case.
+    async fn outwait_grants(&self, chunks: &[Chunk], now: Instant, lost: &CancellationToken) {
+        let Some(now_ms) = self.engine.shared.ledger.clock().at(now) else { return };
+        let left = |grant: AdvanceGrant| {
+            let end = grant.granted_at_ms.saturating_add(grant.lease_ms.into());
+            u64::try_from(end.saturating_sub(now_ms)).unwrap_or(0).min(grant.lease_ms.into())
+        };
+        let longest = chunks.iter().filter(|chunk| chunk.copy == 0).filter_map(|chunk| chunk.grant).map(left).max();
+        if let Some(longest) = longest.filter(|longest| *longest > 0) {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(longest) + BEYOND_LEASE) => {}
+                () = lost.cancelled() => {}
+                () = self.engine.shared.stopping.cancelled() => {}
+            }
+        }
     }
 
     /// Only the first copy, given out for the first time, with half the lease left by the ledger's clock.
@@ -122,7 +146,8 @@ impl<P: Provider> Handler<DispatchChunks> for Dispatcher<P> {
             Lane::Transactional => event_trace.continue_in(&span),
             Lane::Bulk => event_trace.link_to(&span),
         }
-        self.work(event, delivery.redelivered, delivery.lost()).instrument(span).await?;
+        let repeated = delivery.redelivered || delivery.published_again;
+        self.work(event, repeated, delivery.lost()).instrument(span).await?;
         Ok(Effects::new())
     }
 }

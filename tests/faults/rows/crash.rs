@@ -123,15 +123,18 @@ fn judge_cases(row: &mut Row, done: &[Done]) {
     row.quiet("cases", Value::Array(all));
 }
 
-/// A push comes twice only if the first one was sent by a process that was struck, and no more of them than it had in work.
+/// A push comes twice only if the first one was sent by a process that was struck or whose ledger was, and no more of them than are excused.
 fn judge_duplicates(platform: &Platform, tenant: &Tenant, row: &mut Row, done: &[Done]) {
     let mut by_case: BTreeMap<usize, u64> = BTreeMap::new();
     let mut by_nobody = Vec::new();
     for (provider, first, more) in repeated(platform, tenant) {
-        let sender = done.iter().position(|one| {
+        let at_work = |one: &Done, service: &str| {
             let (from, until) = one.lived;
-            one.case.service.strip_prefix("dispatcher-") == Some(provider) && from <= first && first <= until
-        });
+            one.case.service == service && from <= first && first <= until
+        };
+        let dispatcher = format!("dispatcher-{provider}");
+        let sender = done.iter().position(|one| at_work(one, &dispatcher));
+        let sender = sender.or_else(|| done.iter().position(|one| at_work(one, "status-collector")));
         match sender {
             Some(case) => *by_case.entry(case).or_default() += more,
             None => by_nobody.push(format!("{provider} at {first}")),

@@ -85,6 +85,20 @@ async fn a_grant_in_advance_is_not_used_when_anything_speaks_against_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repeated_copy_asks_when_the_lease_granted_in_advance_is_over() {
+    let world = World::new(Scripted::sends());
+    acquainted(&world).await;
+    let (began, fresh) = (tokio::time::Instant::now(), granted(chunk(2, 1)));
+    let lease = Duration::from_millis(fresh.grant.as_ref().unwrap().lease_ms.into());
+    world.deliver(vec![fresh.clone()], true).await.unwrap();
+    let waited = began.elapsed();
+    assert!(waited >= lease && waited < 2 * lease, "{waited:?}");
+    let began = tokio::time::Instant::now();
+    world.deliver(vec![fresh], true).await.unwrap();
+    assert!(began.elapsed() < lease, "it is over by now");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_claim_exchanges_the_lease_granted_in_advance_unless_another_copy_may_use_it() {
     let world = World::new(Scripted::sends());
     let shown = |world: &World| world.ledger.claims.lock().unwrap().last().map(|claim| claim.advance_lease);

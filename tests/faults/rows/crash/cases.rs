@@ -71,6 +71,11 @@ pub(crate) fn is_arranged(point: Point) -> bool {
     matches!(point, Point::Nack | Point::ExpiredCommit)
 }
 
+/// Whether a process passes it again and again: then any of its first passings can be the one.
+fn recurs(point: Point) -> bool {
+    !is_arranged(point) && !matches!(point, Point::PlainCall | Point::PurgeCommit)
+}
+
 /// Whether dispatchers pass it at the one ledger that they have settled on.
 pub(crate) fn is_asked(point: Point) -> bool {
     use Point::{ClaimAnswer, ClaimCommit, FinishedCommit, LastSentCommit, ReportAnswer, ReportCommit};
@@ -86,7 +91,7 @@ pub(crate) fn all(options: &Options, round: usize, dice: &mut Dice) -> Vec<Case>
         let places = services(point);
         for (a, action) in Action::ALL.into_iter().enumerate() {
             for (s, side) in Side::ALL.into_iter().enumerate() {
-                let nth = |dice: &mut Dice| 1 + u32::try_from(dice.below(3)).unwrap_or(0);
+                let nth = |dice: &mut Dice| if recurs(point) { 1 + (dice.next() % 3) as u32 } else { 1 };
                 match options.size {
                     Size::Ci if (p + a + turn) % 2 != s => {}
                     Size::Ci | Size::Short => {

@@ -29,7 +29,8 @@ pub(crate) struct Done {
     pub(crate) case: Case,
     pub(crate) hits: u64,
     pub(crate) seconds: f64,
-    /// How many second pushes it excuses: what the process had in work, if it is a dispatcher.
+    /// How many second pushes it excuses: what the process had in work, if it is a dispatcher; if it is the ledger, what those had who were cut
+    /// off for longer than a lease.
     pub(crate) excused: u64,
     pub(crate) broken: Option<String>,
     /// From its start until it is gone: what it sent in between may come twice.
@@ -135,8 +136,11 @@ pub(crate) async fn watch(victim: &Replica, case: Case, began: Instant) -> Resul
     if hits == 0 && broken.is_none() {
         broken = Some(format!("{} was not hit in {}", case.arming, victim.name()));
     }
-    let excused =
-        if victim.service.starts_with("dispatcher-") { UNREPORTED * (chunks + 1) + open.max(UNREPORTED) } else { 0 };
+    let excused = match victim.service {
+        "status-collector" => UNREPORTED * 2,
+        service if service.starts_with("dispatcher-") => UNREPORTED * (chunks + 1) + open.max(UNREPORTED),
+        _ => 0,
+    };
     let lived = (from, Timestamp::now());
     Ok(Done { case, hits, seconds: began.elapsed().as_secs_f64(), excused, broken, lived })
 }
