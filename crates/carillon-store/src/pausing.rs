@@ -8,7 +8,7 @@ use crate::claim::rest_due;
 use crate::commit::commit;
 use crate::{Result, Store};
 use carillon_domain::chunk::Positions;
-use carillon_domain::ids::{ChunkId, NotificationId};
+use carillon_domain::ids::{ChunkId, NotificationId, RunId};
 use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
@@ -71,7 +71,7 @@ const TAKEN_UP: &str = "
     AND NOT EXISTS (SELECT 1 FROM cascades WHERE run_id = $2 AND state IN (1, 2) AND due_at IS NULL)";
 
 const DUE_PAUSED: &str = "
-    SELECT notification_id, epoch, body, coalesce(scheduled_at, created_at), expires_at, now() FROM notifications
+    SELECT notification_id, epoch, body, coalesce(scheduled_at, created_at), expires_at, now(), run_id FROM notifications
     WHERE due_at <= now() AND state = 3 ORDER BY due_at LIMIT $1";
 
 const LOOK_LATER: &str = "UPDATE notifications SET due_at = $3 WHERE notification_id = $1 AND epoch = $2 AND state = 3";
@@ -96,6 +96,8 @@ pub struct DuePaused {
     pub expires_at: Option<Timestamp>,
     /// The database's clock.
     pub now: Timestamp,
+    /// Its run, once started.
+    pub run: Option<RunId>,
 }
 
 /// Sets chunks aside that are locked by this transaction, as far as their notifications are paused; how many.
@@ -178,15 +180,16 @@ impl Store {
             released_at: row.get(3),
             expires_at: row.get(4),
             now: row.get(5),
+            run: row.get::<_, Option<Uuid>>(6).map(RunId),
         };
         Ok(rows.iter().map(read).collect())
     }
 
-    /// Has a paused notification looked at again later, or not before it is resumed or cancelled.
+    /// Has a paused notification looked at again later.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`] when the database is away.
-    pub async fn look_later(&self, paused: &DuePaused, at: Option<Timestamp>) -> Result<()> {
+    pub async fn look_later(&self, paused: &DuePaused, at: Timestamp) -> Result<()> {
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&paused.notification_id.0, &paused.epoch, &at];
         self.write_count(Point::DueNotificationsCommit, LOOK_LATER, &parameters).await.map(drop)

@@ -10,6 +10,9 @@ const MOST: i64 = 100;
 /// Dispatchers still send what is to go at once or never for half a minute after it expired.
 const GRACE: SignedDuration = SignedDuration::from_mins(1);
 
+/// How often one that expired and still waits for its resume is looked at.
+const WAITING: SignedDuration = SignedDuration::from_hours(24);
+
 /// What becomes of one.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
@@ -32,9 +35,13 @@ pub(crate) async fn look(store: &Store) -> Result<(), Error> {
             }
         };
         match fate {
-            Fate::Look(at) => store.look_later(&paused, Some(at)).await?,
+            Fate::Look(at) => store.look_later(&paused, at).await?,
             Fate::Expire => store.let_expire(&paused).await?,
-            Fate::Wait => store.look_later(&paused, None).await?,
+            Fate::Wait => {
+                // Its texts may not be waited for any more: their persons have read.
+                store.finish_runs(paused.run.as_slice()).await?;
+                store.look_later(&paused, paused.now + WAITING).await?;
+            }
         }
     }
     Ok(())
@@ -78,6 +85,7 @@ mod tests {
             released_at,
             expires_at: None,
             now: released_at + SignedDuration::from_secs(seconds),
+            run: None,
         };
         fate(&paused, &notification)
     }

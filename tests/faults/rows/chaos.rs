@@ -15,9 +15,9 @@ use provider_sim::{Conditions, Provider};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Until everything is through once nothing breaks any more. A chunk that a killed segmenter had not published waits for its
-/// due time: 60 s, twice as long with each copy.
-const DRAIN: Duration = Duration::from_secs(300);
+/// Until everything is through once nothing breaks any more. What a killed segmenter had not published is published by another within
+/// seconds; what hung in one that nobody saw go, after its due time.
+const DRAIN: Duration = Duration::from_secs(180);
 
 /// F1.
 ///

@@ -198,7 +198,7 @@ async fn what_is_paused_before_its_time_waits_for_it_after_the_resume_or_is_sent
     expansion.abandon().await.unwrap();
     let looked = world.store.due_paused(10).await.unwrap();
     assert_eq!(looked.iter().map(|d| d.notification_id).collect::<Vec<_>>(), [ids[0]]);
-    world.store.look_later(&looked[0], Some(looked[0].now + SignedDuration::from_hours(1))).await.unwrap();
+    world.store.look_later(&looked[0], looked[0].now + SignedDuration::from_hours(1)).await.unwrap();
     assert!(world.store.due_paused(10).await.unwrap().is_empty());
     for id in &ids {
         assert_eq!(resume(&world, *id).await, Steered::Done);

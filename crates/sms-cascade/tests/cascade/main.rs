@@ -3,5 +3,6 @@
 
 mod gateways;
 mod overtaking;
+mod pausing;
 mod racing;
 mod world;
