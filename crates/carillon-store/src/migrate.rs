@@ -31,6 +31,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Refused`] when the database has a migration that this binary is too old for, or one of another text.
+    #[allow(clippy::disallowed_methods, reason = "a migration may take longer than other commits are given")]
     pub async fn migrate(&self) -> Result<Vec<&'static str>> {
         let mut connection = self.connection().await?;
         connection.batch_execute("SET statement_timeout = '10min'").await?;

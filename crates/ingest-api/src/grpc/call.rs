@@ -46,7 +46,8 @@ pub(super) async fn answer<M, T>(
     let working = async {
         ingest.rate.admit(began)?;
         let call = admit(ingest, grant, &metadata, message).await?;
-        work(call).await
+        // On the heap: what a call may have to do makes a large future.
+        Box::pin(work(call)).await
     };
     let done = match tokio::time::timeout(DEADLINE, Point::GrpcAnswer.around(working.instrument(span))).await {
         Ok(Ok(answer)) => Ok(Response::new(answer)),

@@ -183,7 +183,7 @@ async fn every_field_of_every_body_given_another_type_is_named_and_nothing_is_do
                     continue;
                 }
                 let touches = |pointer: &&str| place.starts_with(*pointer) || pointer.starts_with(&place);
-                assert!(answer.pointers().iter().any(|p| touches(&p)), "{what}: {:#}", answer.body);
+                assert!(answer.pointers().iter().any(touches), "{what}: {:#}", answer.body);
             }
         }
     }
