@@ -40,7 +40,7 @@ struct AppBody {
     name: Option<String>,
     /// https URL of its icon.
     icon_url: Option<String>,
-    /// Off refuses registrations and sends; on without.
+    /// Off refuses registrations and sends, and deactivates the devices; on without.
     push_enabled: Option<bool>,
     /// `required` (default): naming a person takes a signed identity. `optional` is for development.
     identity: Option<String>,

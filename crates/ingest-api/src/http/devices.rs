@@ -115,7 +115,8 @@ async fn unlink(
     Ok(Json(Device::of(done, &app)))
 }
 
-/// Devices of an app, the newest first. Invalid ones are listed only when asked for.
+/// Devices of an app, the newest first. Invalid ones are listed only when asked for. While `push_enabled` is off on the app or the account, active
+/// ones are inactive (`push_disabled`). A page that is narrowed by platform, os or tag may be short and still have a `next_cursor`.
 #[utoipa::path(
     get, path = "/v1/apps/{app}/devices", tag = "devices",
     params(
