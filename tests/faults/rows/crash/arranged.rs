@@ -2,7 +2,7 @@
 
 use super::cases::Case;
 use super::load::{Load, of};
-use super::victim::{Done, EXIT, arm, leave, watch};
+use super::victim::{Done, EXIT, arm, excused, in_work, leave, watch};
 use crate::platform::Way;
 use crate::proxy::Cut;
 use anyhow::{Context as _, Result, bail};
@@ -51,10 +51,12 @@ async fn given_back(load: &Load<'_>, case: Case, number: usize) -> Result<Done> 
         load.crowd.caller.send(&body, &key, Arc::new(vec![device])).await?;
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
+    let held = in_work(victim).await;
     victim.signal(Signal::TERM);
     let watched = watch(victim, case, began).await;
     platform.sim.set_conditions(Provider::Apns, Conditions::default())?;
     let mut done = watched?;
+    done.excused = done.excused.max(excused(victim, held));
     // A process that was told to end may be gone before its counter is read; what it wrote last says the same.
     let (end, _) = victim.ended(EXIT).await?;
     if done.hits == 0 && victim.said(&format!("\"{}\"", case.arming))? {

@@ -185,6 +185,7 @@ impl<'a> Load<'a> {
     /// Registers a device, forgets it, and says an app's name again.
     async fn devices_and_setup(&self, number: usize) -> Result<()> {
         let (caller, app) = (&self.crowd.control, &self.crowd.spare.app);
+        self.another_turn(number).await?;
         let path = format!("/v1/apps/{app}/devices/new-{number}");
         let token = format!("{:064x}", number + 1);
         let body = json!({"platform": "apns", "token": token, "user_id": format!("new-{number}")});
@@ -198,8 +199,17 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
+    /// The caller goes from one replica of the API to the next: without a further call now and then, some kinds would always meet the same one.
+    async fn another_turn(&self, number: usize) -> Result<()> {
+        if number.is_multiple_of(2) {
+            self.crowd.control.get("/v1/account").await?;
+        }
+        Ok(())
+    }
+
     /// A provider that is busy for long, so that the notification is open when it is cancelled.
     async fn cancelled(&self, number: usize) -> Result<()> {
+        self.another_turn(number).await?;
         let id = self.held(number, "cancelled").await?;
         let path = format!("/v1/notifications/{id}/cancel");
         let answer = self.crowd.control.call(::http::Method::POST, &path, None, None).await?;

@@ -116,7 +116,8 @@ pub(crate) fn arm(victim: &Replica, case: Case) -> Result<()> {
 /// Never by itself.
 pub(crate) async fn watch(victim: &Replica, case: Case, began: Instant) -> Result<Done> {
     let from = Timestamp::now().checked_sub(SignedDuration::try_from(began.elapsed())?)?;
-    let (mut open, mut chunks, mut hits) = (0, 0, 0);
+    let mut hits = 0;
+    let (mut chunks, mut open) = in_work(victim).await;
     let waited = Instant::now();
     let mut broken = None;
     while waited.elapsed() < HIT && hits == 0 && broken.is_none() {
@@ -127,22 +128,33 @@ pub(crate) async fn watch(victim: &Replica, case: Case, began: Instant) -> Resul
             (Action::Kill, None) => {}
             (_, None) => hits = victim.metric(&case.metric()).await.map_or(0, |count| count as u64),
         }
-        if victim.service.starts_with("dispatcher-") && victim.end().is_none() {
-            open = open.max(streams(victim).await.unwrap_or(0));
-            let gauge = victim.metric("carillon_inflight{stage=\"chunk\"}").await;
-            chunks = chunks.max(gauge.map_or(0, |count| count as u64));
-        }
+        let now = in_work(victim).await;
+        (chunks, open) = (chunks.max(now.0), open.max(now.1));
     }
     if hits == 0 && broken.is_none() {
         broken = Some(format!("{} was not hit in {}", case.arming, victim.name()));
     }
-    let excused = match victim.service {
+    let excused = excused(victim, (chunks, open));
+    let lived = (from, Timestamp::now());
+    Ok(Done { case, hits, seconds: began.elapsed().as_secs_f64(), excused, broken, lived })
+}
+
+/// A dispatcher's chunks, and its requests without an answer; nothing of other services, and of what has ended.
+pub(crate) async fn in_work(victim: &Replica) -> (u64, u64) {
+    if !victim.service.starts_with("dispatcher-") || victim.end().is_some() {
+        return (0, 0);
+    }
+    let chunks = victim.metric("carillon_inflight{stage=\"chunk\"}").await;
+    (chunks.map_or(0, |count| count as u64), streams(victim).await.unwrap_or(0))
+}
+
+/// How many second pushes a fault at this moment may cost.
+pub(crate) fn excused(victim: &Replica, (chunks, open): (u64, u64)) -> u64 {
+    match victim.service {
         "status-collector" => UNREPORTED * 2,
         service if service.starts_with("dispatcher-") => UNREPORTED * (chunks + 1) + open.max(UNREPORTED),
         _ => 0,
-    };
-    let lived = (from, Timestamp::now());
-    Ok(Done { case, hits, seconds: began.elapsed().as_secs_f64(), excused, broken, lived })
+    }
 }
 
 /// Ends what runs in the replica's place, if something does. A process that hung somewhere has to come free by its own deadlines.
