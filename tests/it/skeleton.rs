@@ -57,6 +57,36 @@ fn a_dead_token_leaves_the_registry_and_the_others_are_reached() {
 }
 
 #[test]
+fn a_pause_stops_a_campaign_within_two_seconds_and_after_the_resume_everybody_is_reached_once() {
+    World::run(async |world| {
+        let tenant = world.tenant().await;
+        // More than all dispatchers may have under way at once.
+        let devices = 1_500;
+        for user in 0..devices / 5 {
+            tenant.phones(&format!("u{user:03}"), 5).await;
+        }
+        world.sim.set_conditions(Provider::Apns, Conditions { delay_ms: 700, ..Conditions::default() }).unwrap();
+        let id = tenant.send(everybody()).await;
+        eventually("sending has begun", async || tenant.seen(id).len() > 20).await;
+        tenant.pause(id, true).await;
+        let two_seconds = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        eventually("two seconds are over", async || std::time::Instant::now() >= two_seconds).await;
+        let seen = tenant.seen(id).len();
+        // What was under way is told, and nothing follows.
+        eventually("what was under way is told", async || tenant.counts(id).await.1 as usize == seen).await;
+        assert!(seen < devices && !tenant.is_finished(id).await);
+        world.sim.set_conditions(Provider::Apns, Conditions::default()).unwrap();
+        assert_eq!(tenant.seen(id).len(), seen);
+        tenant.pause(id, false).await;
+        eventually("the run is finished", async || tenant.is_finished(id).await).await;
+        let seen = tenant.seen(id);
+        assert!(seen.len() == devices && seen.values().all(|n| *n == 1), "{} of {devices}", seen.len());
+        let devices = devices as i64;
+        assert_eq!(tenant.counts(id).await, (devices, devices, devices));
+    });
+}
+
+#[test]
 fn nothing_is_lost_when_replicas_are_killed_while_devices_come_and_go() {
     World::run(async |world| {
         let tenant = world.tenant().await;

@@ -9,7 +9,7 @@ use carillon_domain::content::Content;
 use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::notification::Draft;
 use carillon_runtime::CancellationToken;
-use carillon_store::{NewNotification, Store};
+use carillon_store::{NewNotification, Steered, Store};
 use carillon_vault::{Context, Vault};
 use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
 use carillon_wire::topology;
@@ -240,6 +240,17 @@ impl Tenant {
             idempotency: None,
             traceparent: String::new(),
         }
+    }
+
+    /// Pauses a notification, or resumes it, as ingest does.
+    pub async fn pause(&self, id: NotificationId, pause: bool) {
+        let store = &self.world.store;
+        let steered = if pause {
+            store.pause_notification(self.tenant_key, id, None).await
+        } else {
+            store.resume_notification(self.tenant_key, id, None).await
+        };
+        assert_eq!(steered.expect("the database answers"), Steered::Done);
     }
 
     /// How often each device was accepted for by the provider, by token.
