@@ -38,10 +38,10 @@ impl Scope {
 
     /// Shows in `/readyz` whether a dependency answers, asked every few seconds. Nobody is turned away by it
     /// ([`Scope::dependency`]).
-    pub fn ask<E: Display, F>(&self, name: &'static str, question: impl Fn() -> F + Send + Sync + 'static)
+    pub fn ask<E, F>(&self, name: &'static str, question: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<(), E>> + Send,
-        E: Send,
+        E: Display + Send,
     {
         let (shown, stopping) = (self.dependency(name), self.stopping());
         self.spawn_helper(format!("{name} status"), async move {
