@@ -7,3 +7,4 @@ mod doors;
 mod skeleton;
 mod statuses;
 mod trace;
+mod waiting;
