@@ -38,7 +38,7 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     for round in 0..options.pick(1, 1, 25) {
         let dice = Dice::new(options.seed + round as u64, "crash points");
         let cases = cases::all(options, round, &mut dice.clone());
-        once(platform, &mut row, cases, patience(round), dice).await?;
+        Box::pin(once(platform, &mut row, cases, patience(round), dice)).await?;
         platform.settle().await?;
     }
     Ok(row)

@@ -78,7 +78,7 @@ pub(super) async fn events(load: &Load<'_>, number: usize) -> Result<()> {
     publisher.publish(event(body, &reference).with_reply_to("f3.answers")).await.context("an event")?;
     load.events.lock().await.push((reference, Arc::new(devices)));
     // An odd number in two rounds, or of two consumers that take turns each would always get the same kind.
-    if number % 2 != 0 {
+    if !number.is_multiple_of(2) {
         return Ok(());
     }
     publisher.publish(event(json!({"to": "nobody"}), &format!("{}-bad-{number}", tenant.app))).await.context("an event")
