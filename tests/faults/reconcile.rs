@@ -49,9 +49,12 @@ pub(crate) async fn drained(caller: &Caller, row: &Row, limit: Duration) -> Resu
                 continue;
             }
             let view = caller.get(&format!("/v1/notifications/{id}")).await?;
-            let through = totals(&view).is_some_and(|(_, pending)| pending == 0)
-                && view["counts"]["sms"]["pending"].as_i64().unwrap_or(0) == 0
-                && ["finished", "cancelled"].contains(&view["state"].as_str().unwrap_or_default());
+            // Cancelled before anybody looked whom it was for: there is nothing to count.
+            let never_began = view["state"] == "cancelled" && view["counts"]["push"]["total"].is_null();
+            let through = never_began
+                || totals(&view).is_some_and(|(_, pending)| pending == 0)
+                    && view["counts"]["sms"]["pending"].as_i64().unwrap_or(0) == 0
+                    && ["finished", "cancelled"].contains(&view["state"].as_str().unwrap_or_default());
             if !through {
                 still.push(id);
             }
