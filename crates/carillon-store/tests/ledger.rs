@@ -12,6 +12,8 @@ mod pages;
 mod parked;
 #[path = "ledger/pausing.rs"]
 mod pausing;
+#[path = "ledger/pausing_cascades.rs"]
+mod pausing_cascades;
 #[path = "ledger/publishers.rs"]
 mod publishers;
 #[path = "ledger/receipts.rs"]

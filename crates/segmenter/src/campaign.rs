@@ -3,10 +3,11 @@
 use crate::Segmenter;
 use crate::audience::paged;
 use crate::credit::most;
-use crate::handler::{Run, ids_of, prepare, wake_campaign, wake_up};
+use crate::handler::{Run, ids_of, prepare};
 use crate::message::messages;
 use crate::plan::plan;
 use crate::trace::Trace;
+use crate::wakeup::{wake_campaign, wake_up};
 use carillon_broker::Effects;
 use carillon_domain::ids::NotificationId;
 use carillon_domain::platform::{Lane, Platform};

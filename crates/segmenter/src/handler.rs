@@ -4,15 +4,15 @@ use crate::audience::{Addressee, by_run, cut, listed, selectors};
 use crate::message::{Member, RunText, chunk, messages};
 use crate::plan::{Plan, RunFacts, plan};
 use crate::trace::{self, Trace};
+use crate::wakeup::{epoch_of, wake_up};
 use crate::{Segmenter, campaign};
-use carillon_broker::{Delivery, Effects, Fault, Handler, Outgoing};
+use carillon_broker::{Delivery, Effects, Fault, Handler};
 use carillon_domain::ids::{AppKey, ChunkId, NotificationId, RunId, TenantKey};
 use carillon_domain::limits;
 use carillon_domain::notification::Notification;
 use carillon_domain::platform::{Lane, Platform};
 use carillon_payload::{Facts, Variants};
 use carillon_store::{Error, Expansion, NewChunk, Page, RunRow, fresh_lease};
-use carillon_telemetry::RemoteContext;
 use carillon_telemetry::names::field;
 use carillon_wire::events::{AdvanceGrant, NotificationsAccepted, SealedCredential};
 use futures::FutureExt as _;
@@ -25,10 +25,6 @@ use uuid::Uuid;
 
 /// How long a lease granted in advance lasts, in milliseconds; the store writes the same.
 const ADVANCE_LEASE_MS: u32 = 3_000;
-
-/// Says in a campaign's wake-up how many pages were committed when it was sent. Where more are committed by now, another wake-up has overtaken
-/// this one, and a campaign is walked by one at a time.
-const EPOCH: &str = "carillon-epoch";
 
 /// Handles one lane's wake-ups.
 pub(crate) struct Wake {
@@ -326,40 +322,6 @@ pub(crate) fn prepare(
         last,
     };
     Prepared { page, messages: out }
-}
-
-/// Which page a campaign's wake-up is for; nothing: whichever comes next. That is so for one that is handed out again: who had it before may
-/// have committed pages and died, and then no other wake-up is under way.
-fn epoch_of(delivery: &Delivery) -> Option<i32> {
-    if delivery.redelivered {
-        return None;
-    }
-    delivery.headers.iter().find(|(name, _)| name == EPOCH).and_then(|(_, value)| value.parse().ok())
-}
-
-/// A campaign's wake-up for its page number `epoch`.
-pub(crate) fn wake_campaign(
-    trace: &RemoteContext,
-    notification: carillon_wire::events::AcceptedNotification,
-    epoch: i32,
-    lane: Lane,
-) -> Outgoing {
-    wake_up_in(trace, lane, vec![notification]).with_header(EPOCH, epoch.to_string())
-}
-
-/// A wake-up to publish, as part of the current trace.
-pub(crate) fn wake_up(lane: Lane, notifications: Vec<carillon_wire::events::AcceptedNotification>) -> Outgoing {
-    wake_up_in(&RemoteContext::current(), lane, notifications)
-}
-
-/// A wake-up to publish, as part of a trace.
-pub(crate) fn wake_up_in(
-    trace: &RemoteContext,
-    lane: Lane,
-    notifications: Vec<carillon_wire::events::AcceptedNotification>,
-) -> Outgoing {
-    let message = Outgoing::to(carillon_wire::topology::runs(lane), &NotificationsAccepted { notifications });
-    trace.headers().into_iter().fold(message, |m, (name, value)| m.with_header(name, value))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod wakeup;
 
 pub use config::Config;
 

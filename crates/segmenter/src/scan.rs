@@ -1,8 +1,8 @@
 //! The scan: publishes what is due, and keeps the tables in order.
 
 use crate::credit::most;
-use crate::handler::{wake_campaign, wake_up_in};
 use crate::message::{Member, RunText, chunk, messages};
+use crate::wakeup::{wake_campaign, wake_up_in};
 use crate::{Segmenter, paused};
 use carillon_broker::{Broker, Outgoing, PublishError};
 use carillon_domain::limits;

@@ -19,8 +19,8 @@ impl Way {
         let (before, rest) = url.rsplit_once('@').expect("a URL with a user");
         let (target, path) = rest.split_once('/').expect("a URL with a path");
         let target: SocketAddr = target.parse().expect("an address");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("{before}@{}/{path}", listener.local_addr().unwrap());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let url = format!("{before}@{}/{path}", listener.local_addr().expect("an address"));
         let open = watch::Sender::new(true);
         let mut task = JoinSet::new();
         task.spawn(serve(listener, target, open.subscribe()));

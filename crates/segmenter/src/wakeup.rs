@@ -1,0 +1,41 @@
+//! Wake-ups: made in a trace, and for one page of a campaign.
+
+use carillon_broker::{Delivery, Outgoing};
+use carillon_domain::platform::Lane;
+use carillon_telemetry::RemoteContext;
+use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
+use carillon_wire::topology;
+
+/// Says in a campaign's wake-up how many pages were committed when it was sent. Where more are committed by now, another wake-up has overtaken
+/// this one, and a campaign is walked by one at a time.
+const EPOCH: &str = "carillon-epoch";
+
+/// Which page a campaign's wake-up is for; nothing: whichever comes next. That is so for one that is handed out again: who had it before may
+/// have committed pages and died, and then no other wake-up is under way.
+pub(crate) fn epoch_of(delivery: &Delivery) -> Option<i32> {
+    if delivery.redelivered {
+        return None;
+    }
+    delivery.headers.iter().find(|(name, _)| name == EPOCH).and_then(|(_, value)| value.parse().ok())
+}
+
+/// A campaign's wake-up for its page number `epoch`.
+pub(crate) fn wake_campaign(
+    trace: &RemoteContext,
+    notification: AcceptedNotification,
+    epoch: i32,
+    lane: Lane,
+) -> Outgoing {
+    wake_up_in(trace, lane, vec![notification]).with_header(EPOCH, epoch.to_string())
+}
+
+/// A wake-up to publish, as part of the current trace.
+pub(crate) fn wake_up(lane: Lane, notifications: Vec<AcceptedNotification>) -> Outgoing {
+    wake_up_in(&RemoteContext::current(), lane, notifications)
+}
+
+/// A wake-up to publish, as part of a trace.
+pub(crate) fn wake_up_in(trace: &RemoteContext, lane: Lane, notifications: Vec<AcceptedNotification>) -> Outgoing {
+    let message = Outgoing::to(topology::runs(lane), &NotificationsAccepted { notifications });
+    trace.headers().into_iter().fold(message, |m, (name, value)| m.with_header(name, value))
+}
