@@ -85,7 +85,7 @@ impl<'a> Outcomes<'a> {
         let share = groups.len().div_ceil(WRITERS);
         let writing = groups.chunks(share).map(|groups| write(&self.database.store, groups));
         let mut sent = futures::future::try_join_all(writing).await?.concat();
-        // As the collector does every ten seconds.
+        // As the collector does every five seconds.
         self.database.store.mark_sent(&mut sent, jiff::Timestamp::now()).await?;
         let wall = began.elapsed();
         let measured = self.measured(wall, before, own)?;

@@ -47,16 +47,21 @@ const TAKE: &str = "
     WHERE b.batch_id = t.batch_id
     RETURNING b.batch_id, b.changes";
 
+/// `OFFSET 0` keeps each part a search by key: a join of tables of which nothing is known yet, as of a new week's deliveries, read all of them.
 const DESCRIBE: &str = "
     SELECT k.i::int, n.notification_id, t.tenant, a.app, coalesce(d.device, p.device), coalesce(d.user_id, p.user_id), dl.platform, dl.provider_id,
            c.gateway, dl.action
     FROM unnest($1::uuid[], $2::int8[], $3::int2[]) WITH ORDINALITY AS k(run_id, subject, link, i)
-    JOIN notifications n ON n.run_id = k.run_id
+    CROSS JOIN LATERAL (SELECT n.* FROM notifications n WHERE n.run_id = k.run_id OFFSET 0) n
     JOIN tenants t ON t.tenant_key = n.tenant_key
     JOIN apps a ON a.app_key = n.app_key
-    JOIN deliveries dl ON dl.run_id = k.run_id AND dl.subject = k.subject AND dl.link = k.link
-    LEFT JOIN devices d ON d.device_key = k.subject
-    LEFT JOIN cascades c ON k.subject < 0 AND c.run_id = k.run_id AND c.link = k.link AND c.person_number = -1 - k.subject
+    CROSS JOIN LATERAL (
+        SELECT x.platform, x.provider_id, x.action, x.person FROM deliveries x
+        WHERE x.run_id = k.run_id AND x.subject = k.subject AND x.link = k.link OFFSET 0) dl
+    LEFT JOIN LATERAL (SELECT x.device, x.user_id FROM devices x WHERE x.device_key = k.subject OFFSET 0) d ON true
+    LEFT JOIN LATERAL (
+        SELECT x.person, x.gateway FROM cascades x
+        WHERE k.subject < 0 AND x.run_id = k.run_id AND x.link = k.link AND x.person_number = -1 - k.subject OFFSET 0) c ON true
     CROSS JOIN LATERAL (
         SELECT CASE WHEN starts_with(person, 'u:') THEN substring(person FROM 3) END AS user_id,
                CASE WHEN starts_with(person, 'd:') AND k.link = 0 THEN substring(person FROM 3) END AS device

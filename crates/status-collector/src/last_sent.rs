@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// How long a device waits to be written.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(5);
 /// So many do not wait.
 const ENOUGH: usize = 1 << 18;
 /// More are forgotten: the database is away, and reports wait for it too.
