@@ -121,20 +121,23 @@ fn choose(deliver: Deliver, devices: Vec<(bool, Recipient)>) -> Vec<Recipient> {
     devices.into_iter().filter(|(named, d)| *named || Some(d.key) == one).map(|(_, d)| d).collect()
 }
 
-/// What a group of runs selected, sorted back to each run: devices, and names that nobody answers to.
+/// What a run selected: devices with the selectors that named them, and selectors that nobody answers to.
+pub(crate) type Found = (Vec<(usize, Recipient)>, HashSet<usize>);
+
+/// What a group of runs selected, sorted back to each run.
 pub(crate) fn by_run(
     runs: usize,
     selectors: &[Selector],
     found: Vec<Selected>,
     absent: &HashSet<usize>,
-) -> Vec<(Vec<(usize, Recipient)>, HashSet<usize>)> {
+) -> Vec<Found> {
     // A selector's index counts over all runs; each run wants it among its own.
     let mut first = vec![usize::MAX; runs];
     for (i, selector) in selectors.iter().enumerate() {
         let start = &mut first[selector.run as usize];
         *start = (*start).min(i);
     }
-    let mut all: Vec<(Vec<(usize, Recipient)>, HashSet<usize>)> = (0..runs).map(|_| Default::default()).collect();
+    let mut all: Vec<Found> = (0..runs).map(|_| Default::default()).collect();
     for item in found {
         let run = item.run as usize;
         all[run].0.push((item.selector - first[run], item.device));
