@@ -125,12 +125,7 @@ fn choose(deliver: Deliver, devices: Vec<(bool, Recipient)>) -> Vec<Recipient> {
 pub(crate) type Found = (Vec<(usize, Recipient)>, HashSet<usize>);
 
 /// What a group of runs selected, sorted back to each run.
-pub(crate) fn by_run(
-    runs: usize,
-    selectors: &[Selector],
-    found: Vec<Selected>,
-    absent: &HashSet<usize>,
-) -> Vec<Found> {
+pub(crate) fn by_run(runs: usize, selectors: &[Selector], found: Vec<Selected>, absent: &HashSet<usize>) -> Vec<Found> {
     // A selector's index counts over all runs; each run wants it among its own.
     let mut first = vec![usize::MAX; runs];
     for (i, selector) in selectors.iter().enumerate() {
