@@ -187,5 +187,8 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     let mut row = Row::of("B3", title, "us/device", [0.40, 0.70, 0.90], by, &pairs);
     row.figures["memory_mib"] = json!({"now": now >> 20, "peak": peak >> 20});
     row.figures["rate_ratio"] = json!(pairs.ratio(By::Rate).median);
-    Ok(row.reference("COPY of the same rows TO STDOUT and a bare confirmed publish of the same messages"))
+    let row = row.reference("COPY of the same rows TO STDOUT and a bare confirmed publish of the same messages");
+    Ok(row.bound_by(
+        "PostgreSQL: pages in the persons' order fetch rows one by one, the floor's sort reads the table through",
+    ))
 }

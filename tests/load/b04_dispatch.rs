@@ -151,7 +151,8 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     let mut row = Row::of("B4", "APNs dispatch, CPU per push", "us/push", [0.50, 0.75, 0.90], by, &pairs);
     row.figures["memory_mib"] = json!({"now": now >> 20, "peak": peak >> 20});
     row.figures["reports_per_thousand"] = json!(dispatch.grants.reports() * 1000 / dispatch.count);
-    Ok(row.reference("bare h2 loop in one thread, same bytes, connections and streams in flight"))
+    let row = row.reference("bare h2 loop in one thread, same bytes, connections and streams in flight");
+    Ok(row.bound_by("CPU a push: the message's decoding, rendering, ids, timers, counters and its report"))
 }
 
 /// B5.
@@ -162,7 +163,8 @@ pub(crate) async fn fcm(options: &Options, stack: &Stack) -> Result<Row> {
     let pairs = Pairs::measure(options.pairs, || dispatch.ours(), || dispatch.floor()).await?;
     let by = By::Cost(Measured::own_us);
     let row = Row::of("B5", "FCM dispatch, CPU per push", "us/push", [0.50, 0.75, 0.90], by, &pairs);
-    Ok(row.reference("bare h2 loop in one thread, same bytes, connections and streams in flight"))
+    let row = row.reference("bare h2 loop in one thread, same bytes, connections and streams in flight");
+    Ok(row.bound_by("CPU a push: the message's decoding, rendering, ids, timers, counters and its report"))
 }
 
 /// B4c.
@@ -185,5 +187,7 @@ pub(crate) async fn with_delay(options: &Options, stack: &Stack) -> Result<Row> 
     let title = "APNs dispatch, provider takes 50 ms";
     let mut row = Row::of("B4c", title, "push/s", [0.70, 0.90, 0.97], By::Rate, &pairs);
     (row.floor, row.ratio) = (window, ratio);
-    Ok(row.reference("streams x connections / delay"))
+    Ok(row
+        .reference("streams x connections / delay")
+        .bound_by("the ends of chunks: the last of one is awaited while its streams rest"))
 }

@@ -186,5 +186,7 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     )
     .await?;
     row.figures["copy_of_10000_per_second"] = json!((count as f64 / seconds).round());
-    Ok(row.reference("COPY of the same rows, 500 a commit, two connections"))
+    let row = row.reference("COPY of the same rows, 500 a commit, two connections");
+    Ok(row
+        .bound_by("PostgreSQL: an insert from arrays against COPY, the chunk's row, and one more round trip a commit"))
 }

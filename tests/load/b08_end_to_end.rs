@@ -184,7 +184,9 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Vec<Row>> {
     let mut cpu =
         Row::of("B15", "CPU seconds a million pushes, ours alone", "us/push", [0.40, 0.67, 0.80], own, &pairs);
     cpu.figures["with_postgres_and_broker"] = json!(pairs.ratio(all).median);
-    let mut rows = vec![end.reference("sum of the floors' CPU"), cpu.reference("sum of the floors' CPU")];
+    let end = end.reference("sum of the floors' CPU").bound_by("PostgreSQL, then the dispatchers");
+    let cpu = cpu.reference("sum of the floors' CPU").bound_by("the dispatchers, then the collector");
+    let mut rows = vec![end, cpu];
     let limits = [
         ("B11d", "peak memory, dispatcher", peak("dispatcher-apns").max(peak("dispatcher-fcm")), [128.0, 64.0, 40.0]),
         ("B11s", "peak memory, segmenter", peak("segmenter"), [64.0, 32.0, 20.0]),

@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 pub(crate) struct Seen {
     /// Answers of 202.
     pub(crate) accepted: u64,
+    /// Answers of 429 and 503: too much at once, and nothing was kept.
+    pub(crate) busy: u64,
     /// Other answers.
     pub(crate) otherwise: u64,
     /// From the first request to the last answer.
@@ -31,7 +33,12 @@ pub(crate) async fn call(
         (0..connections).map(|caller| one(host, key, caller as u64, connections as u64, began + lasting, body));
     let seen = futures::future::try_join_all(callers).await?;
     let sum = |field: fn(&Seen) -> u64| seen.iter().map(field).sum();
-    Ok(Seen { accepted: sum(|one| one.accepted), otherwise: sum(|one| one.otherwise), wall: began.elapsed() })
+    Ok(Seen {
+        accepted: sum(|one| one.accepted),
+        busy: sum(|one| one.busy),
+        otherwise: sum(|one| one.otherwise),
+        wall: began.elapsed(),
+    })
 }
 
 async fn one(
@@ -53,14 +60,17 @@ async fn one(
             body.len()
         );
         stream.write_all(request.as_bytes()).await?;
-        let accepted = answer(&mut stream, &mut buffer).await?;
-        if accepted { seen.accepted += 1 } else { seen.otherwise += 1 }
+        match answer(&mut stream, &mut buffer).await? {
+            202 => seen.accepted += 1,
+            429 | 503 => seen.busy += 1,
+            _ => seen.otherwise += 1,
+        }
     }
     Ok(seen)
 }
 
-/// Reads one whole answer; whether it is a 202.
-async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<bool> {
+/// Reads one whole answer; its status.
+async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<u16> {
     buffer.clear();
     loop {
         if stream.read_buf(buffer).await? == 0 {
@@ -70,7 +80,7 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<bool> {
         let head = std::str::from_utf8(&buffer[..end])?.to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).context("no length")?;
         if buffer.len() >= end + 4 + length.trim().parse::<usize>()? {
-            return Ok(head.starts_with("http/1.1 202"));
+            return head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("an answer without a status");
         }
     }
 }
