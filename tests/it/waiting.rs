@@ -70,7 +70,7 @@ fn a_few_names_with_more_devices_than_a_transaction_holds_are_walked_page_by_pag
         for (id, total) in [(ids[0], i64::from(many) + 2), (ids[1], 1)] {
             eventually("the run is finished", async || tenant.is_finished(id).await).await;
             assert_eq!(tenant.counts(id).await, (total, 1, total));
-            assert_eq!(tenant.seen(id).into_keys().collect::<Vec<_>>(), [phone.token.clone()]);
+            assert_eq!(tenant.seen(id).into_keys().collect::<Vec<_>>(), std::slice::from_ref(&phone.token));
         }
         // Whole persons, each once, in more than one commit.
         let sql = "SELECT recipients, epoch FROM notifications WHERE notification_id = $1";

@@ -1,6 +1,8 @@
 //! What a caller knows after a commit that failed, was cut or never came back. The points are the process', so these tests are a process of
 //! their own and take turns.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 #[path = "devices/database.rs"]
 mod database;
 
