@@ -11,6 +11,7 @@ mod list;
 mod merge;
 mod put;
 mod row;
+mod values;
 
 pub use list::DeviceFilter;
 pub use put::{Registered, Registrar};
