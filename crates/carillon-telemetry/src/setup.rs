@@ -5,8 +5,6 @@ use std::time::Duration;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::Subscriber;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::Layered;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
@@ -56,18 +54,16 @@ pub fn init(service: &'static str, config: &Config) -> Result<Guard, Error> {
     Ok(Guard { traces })
 }
 
-/// What the operator asked for is about log lines alone: a quiet log is no reason to lose traces.
+/// What the operator asked for is about log lines alone: a quiet log is no reason to lose traces. The caps stand in front of both, so that what
+/// they stop is found out once for each place in the code, not at each passing: `h2` passes many for every request.
 pub(crate) fn subscriber(
     filter: EnvFilter,
-    lines: Box<dyn Layer<Capped> + Send + Sync>,
+    lines: Box<dyn Layer<Registry> + Send + Sync>,
     tracer: Option<SdkTracer>,
 ) -> impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync {
     let spans = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer).with_filter(filter::TRACED));
-    tracing_subscriber::registry().with(filter::caps()).with(lines.with_filter(filter)).with(spans)
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).with(filter::caps())
 }
-
-/// What stands under the log lines.
-type Capped = Layered<Targets, Registry>;
 
 /// A panic becomes a log line like any other, so that it is scrubbed and found where the other lines are.
 fn log_panics() {

@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic::transport::server::TcpIncoming;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Subscriber as _};
 use tracing_subscriber::prelude::*;
 
 use super::*;
@@ -99,6 +99,23 @@ async fn a_quiet_log_does_not_switch_traces_off() {
     assert!(!collector.0.lock().unwrap().iter().any(|(_, span)| span.name == "too fine"));
     let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(lines.contains("said aloud") && !lines.contains("said to nobody"), "{lines}");
+}
+
+#[tokio::test]
+async fn what_libraries_may_not_say_costs_nothing_at_each_passing() {
+    let quiet = || tracing_subscriber::fmt::layer().with_writer(std::io::sink).boxed();
+    let traces = Traces::export("x", &Endpoint::Given("http://127.0.0.1:9".to_owned()), 1.0).unwrap();
+    // Where everything is let through, a span tells of its place in the code.
+    let place = tracing::subscriber::with_default(tracing_subscriber::registry(), || {
+        tracing::trace_span!(target: "h2::proto", "poll").metadata().unwrap()
+    });
+    for tracer in [None, Some(traces.provider().tracer("carillon"))] {
+        let filter = crate::filter::from_directives("info").unwrap();
+        let subscriber = crate::setup::subscriber(filter, quiet(), tracer);
+        assert!(subscriber.register_callsite(place).is_never());
+    }
+    let end = tokio::task::spawn_blocking(move || traces.shut_down(Duration::from_millis(500)));
+    tokio::time::timeout(Duration::from_secs(10), end).await.unwrap().unwrap();
 }
 
 /// Log lines, kept.
