@@ -1,4 +1,4 @@
-//! Campaigns: walked page by page, in turns of about a quarter of a second.
+//! Campaigns: walked page by page, in turns of about a second.
 
 use crate::Segmenter;
 use crate::audience::paged;
@@ -18,8 +18,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tracing::{Instrument as _, Span};
 
-/// How long one campaign is walked before its messages leave and the next has its turn.
-const TURN: Duration = Duration::from_millis(250);
+/// How long one campaign is walked before its messages leave and the next has its turn. Each turn is a wake-up, and may meet a replica that has
+/// lost its database, where it waits until its time: the fewer the better.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Walks the named campaigns for a turn each. What is not finished is woken again, behind everybody else in the queue. `epoch` is the page
 /// that the wake-up is for.

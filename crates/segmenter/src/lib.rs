@@ -1,7 +1,7 @@
 //! From a notification to chunks: audiences, schedules, cancel, the scan.
 //!
 //! A wake-up names notifications that are due. Small audiences are expanded many at a time in one transaction; a campaign is walked page by
-//! page, and its wake-up goes back into the queue after every quarter of a second, so that campaigns take turns. What is committed as due
+//! page, and its wake-up goes back into the queue after every second, so that campaigns take turns. What is committed as due
 //! but was never published, or not looked at in time, the scan publishes.
 
 mod absent;

@@ -16,8 +16,8 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Until everything is through once nothing breaks any more. What a killed segmenter had not published is published by another within
-/// seconds; what hung in one that nobody saw go, after its due time.
-const DRAIN: Duration = Duration::from_secs(180);
+/// seconds; what hung in one that nobody saw go, after its due time: a minute, and twice that each time it is met again.
+const DRAIN: Duration = Duration::from_secs(300);
 
 /// F1.
 ///
