@@ -10,34 +10,19 @@ mod place;
 use std::time::{Duration, Instant};
 
 use carillon_broker::{Config, Outgoing, PublishError};
-use carillon_failpoint::{Plan, arm};
+use carillon_failpoint::Armed;
 use place::{Job, Place, Script};
-use tokio::sync::{Mutex, MutexGuard};
-
-static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Armed until it goes.
-struct Armed(#[allow(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
-
-impl Armed {
-    async fn with(text: &str) -> Self {
-        let turn = TURN.lock().await;
-        arm(text.parse().unwrap(), |_| {});
-        Self(turn)
-    }
-}
-
-impl Drop for Armed {
-    fn drop(&mut self) {
-        arm(Plan::default(), |_| {});
-    }
+fn armed(text: &str) -> Armed {
+    Armed::with(text.parse().unwrap(), |_| {})
 }
 
 /// Publishes one message until it is confirmed; what went wrong before, and how long it took.
 async fn published(place: &Place, side: &str, action: &str) -> (PublishError, Duration) {
     let config = Config { confirm_timeout_ms: 1_000, ..place.config() };
     let broker = place.broker_with(&config).await;
-    let _armed = Armed::with(&format!("broker.publish.parked:{side}={action}")).await;
+    let _armed = armed(&format!("broker.publish.parked:{side}={action}"));
     let message = Outgoing::to(&place.jobs, &Job(1)).with_id("job-1");
     let began = Instant::now();
     let error = broker.publisher().publish(message.clone()).await.unwrap_err();
@@ -67,7 +52,7 @@ async fn an_effect_of_which_nobody_knows_says_that_it_goes_out_again() {
     let place = Place::new().await;
     let broker = place.broker().await;
     place.publish_jobs(&broker, 0..1).await;
-    let _armed = Armed::with("broker.publish.parked:after=error").await;
+    let _armed = armed("broker.publish.parked:after=error");
     let done = place.done.name();
     let (script, seen) = Script::new(move |job, _| {
         let effect = Outgoing::routed("", done, &job).with_id("done-0");
@@ -93,7 +78,7 @@ async fn a_message_whose_acknowledgement_fails_or_hangs_comes_again_and_ends() {
         let place = Place::new().await;
         let broker = place.broker().await;
         place.publish_jobs(&broker, 0..1).await;
-        let _armed = Armed::with(&format!("broker.ack:before={action}")).await;
+        let _armed = armed(&format!("broker.ack:before={action}"));
         let (script, seen) = Script::content();
         let began = Instant::now();
         broker.consume(&place.jobs, 10, 5, script);

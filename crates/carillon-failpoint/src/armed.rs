@@ -110,20 +110,17 @@ async fn kill() -> Result<(), Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Armed;
     use std::sync::atomic::AtomicU32;
     use std::task::{Context, Poll, Waker};
 
     static TOLD: AtomicU32 = AtomicU32::new(0);
-    /// The table is the process'; tests take turns.
-    static TURN: Mutex<()> = Mutex::new(());
-
-    fn armed(text: &str) -> MutexGuard<'static, ()> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        TOLD.store(0, Ordering::SeqCst);
-        arm(text.parse().unwrap(), |_| {
+    fn armed(text: &str) -> Armed {
+        let armed = Armed::with(text.parse().unwrap(), |_| {
             TOLD.fetch_add(1, Ordering::SeqCst);
         });
-        turn
+        TOLD.store(0, Ordering::SeqCst);
+        armed
     }
 
     /// What one poll brings.
@@ -135,7 +132,7 @@ mod tests {
 
     #[test]
     fn an_unarmed_process_passes_everything() {
-        let _turn = armed("");
+        let _armed = armed("");
         for point in Point::ALL {
             for side in Side::ALL {
                 assert_eq!(passing(point, side), FINE);
@@ -146,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_nth_passing_of_that_side_of_that_point_is_hit_and_no_other() {
-        let _turn = armed("store.claim.commit:after=error@3");
+        let _armed = armed("store.claim.commit:after=error@3");
         for _ in 0..10 {
             assert_eq!(passing(Point::ReportCommit, Side::After), FINE);
             assert_eq!(passing(Point::ClaimCommit, Side::Before), FINE);
@@ -160,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_hang_is_for_one_and_the_next_passes() {
-        let _turn = armed("broker.ack:before=hang");
+        let _armed = armed("broker.ack:before=hang");
         assert_eq!(passing(Point::Ack, Side::Before), Poll::Pending);
         assert_eq!(passing(Point::Ack, Side::Before), FINE);
         assert_eq!(TOLD.load(Ordering::SeqCst), 1);
@@ -168,14 +165,14 @@ mod tests {
 
     #[test]
     fn two_armings_of_one_side_count_its_passings_alike() {
-        let _turn = armed("broker.ack:before=error@1,broker.ack:before=hang@2");
+        let _armed = armed("broker.ack:before=error@1,broker.ack:before=hang@2");
         assert!(matches!(passing(Point::Ack, Side::Before), Poll::Ready(Err(_))));
         assert_eq!(passing(Point::Ack, Side::Before), Poll::Pending);
     }
 
     #[test]
     fn work_is_not_begun_when_it_fails_before_and_is_done_when_it_fails_after() {
-        let _turn = armed("broker.ack:before=error@1,broker.ack:after=error@1");
+        let _armed = armed("broker.ack:before=error@1,broker.ack:after=error@1");
         let mut done = 0;
         let mut once = || {
             let work = async {
@@ -193,7 +190,7 @@ mod tests {
 
     #[test]
     fn work_that_fails_by_itself_passes_no_other_side() {
-        let _turn = armed("broker.ack:after=hang@1");
+        let _armed = armed("broker.ack:after=hang@1");
         let own = Failed { point: Point::ClaimCommit, side: Side::Before };
         let work = Point::Ack.around(async { Err::<(), _>(own) });
         assert_eq!(Box::pin(work).as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(own)));

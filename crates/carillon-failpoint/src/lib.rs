@@ -24,7 +24,9 @@
 mod armed;
 mod plan;
 mod point;
+mod turn;
 
 pub use armed::{Failed, Hit, arm};
 pub use plan::{Action, Arming, Plan, PlanError, Side};
 pub use point::Point;
+pub use turn::Armed;

@@ -8,30 +8,15 @@ mod database;
 
 use carillon_domain::ids::NotificationId;
 use carillon_domain::platform::Lane;
-use carillon_failpoint::{Plan, arm};
+use carillon_failpoint::Armed;
 use carillon_store::{Error, NewNotification};
 use database::Database;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-static TURN: Mutex<()> = Mutex::const_new(());
-
-/// Arms until the guard goes.
-struct Armed(#[allow(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
-
-impl Armed {
-    async fn with(text: &str) -> Self {
-        let turn = TURN.lock().await;
-        arm(text.parse().unwrap(), |_| {});
-        Self(turn)
-    }
-}
-
-impl Drop for Armed {
-    fn drop(&mut self) {
-        arm(Plan::default(), |_| {});
-    }
+/// Armed until it goes.
+fn armed(text: &str) -> Armed {
+    Armed::with(text.parse().unwrap(), |_| {})
 }
 
 fn notification(database: &Database) -> NewNotification {
@@ -57,13 +42,13 @@ async fn a_commit_that_fails_before_leaves_nothing_and_one_that_fails_after_leav
     let database = Database::new().await;
     let new = notification(&database);
     for (side, left) in [("before", 0), ("after", 1)] {
-        let _armed = Armed::with(&format!("store.accept.commit:{side}=error")).await;
+        let _armed = armed(&format!("store.accept.commit:{side}=error"));
         let error = database.store.accept_group(std::slice::from_ref(&new)).await.unwrap_err();
         assert!(error.is_unavailable(), "{side}: {error}");
         assert_eq!(kept(&database).await, left, "{side}");
     }
     // The caller repeats it with the same id, and it is there once.
-    let _armed = Armed::with("").await;
+    let _armed = armed("");
     database.store.accept_group(&[new]).await.unwrap();
     assert_eq!(kept(&database).await, 1);
     database.drop_it().await;
@@ -74,14 +59,14 @@ async fn a_commit_that_never_comes_back_is_given_up_in_time_and_its_connection_i
     let database = Database::new().await;
     let new = notification(&database);
     for (side, left) in [("before", 0), ("after", 1)] {
-        let _armed = Armed::with(&format!("store.accept.commit:{side}=hang")).await;
+        let _armed = armed(&format!("store.accept.commit:{side}=hang"));
         let began = Instant::now();
         let error = database.store.accept_group(std::slice::from_ref(&new)).await.unwrap_err();
         assert!(error.is_unavailable(), "{side}: {error}");
         assert!(began.elapsed() < Duration::from_secs(10), "{side}: {:?}", began.elapsed());
         assert_eq!(kept(&database).await, left, "{side}");
     }
-    let _armed = Armed::with("").await;
+    let _armed = armed("");
     let again = notification(&database);
     database.store.accept_group(&[again]).await.unwrap();
     assert_eq!(kept(&database).await, 2, "what was left open does not swallow the next commit");
@@ -96,12 +81,12 @@ async fn a_statement_that_commits_by_itself_has_both_sides_too() {
         row.unwrap().get::<_, i64>(0)
     };
     {
-        let _armed = Armed::with("store.setup.commit:before=error").await;
+        let _armed = armed("store.setup.commit:before=error");
         let deleted = database.store.delete_app(database.tenant, "shop").await;
         assert!(matches!(deleted, Err(Error::Unavailable(_))) && apps().await == 1, "{deleted:?}");
     }
     {
-        let _armed = Armed::with("store.setup.commit:after=error").await;
+        let _armed = armed("store.setup.commit:after=error");
         let deleted = database.store.delete_app(database.tenant, "shop").await;
         assert!(matches!(deleted, Err(Error::Unavailable(_))) && apps().await == 0, "{deleted:?}");
     }

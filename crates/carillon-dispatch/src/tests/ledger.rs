@@ -13,7 +13,7 @@ use carillon_wire::internal::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -38,6 +38,8 @@ pub(super) struct FakeLedger {
     pub(super) claims: Mutex<Vec<ChunkCopy>>,
     /// When which report was committed.
     pub(super) reports: Mutex<Vec<(Duration, ChunkReport)>>,
+    /// Moves with every report that is committed.
+    pub(super) committed: watch::Sender<usize>,
     /// Attempts so far that a claim tells.
     pub(super) attempts: AtomicU32,
     /// How many positions a claim grants.
@@ -56,6 +58,7 @@ impl FakeLedger {
             commits: Semaphore::new(Semaphore::MAX_PERMITS),
             claims: Mutex::default(),
             reports: Mutex::default(),
+            committed: watch::Sender::default(),
             attempts: AtomicU32::new(0),
             positions: AtomicU32::new(500),
         })
@@ -158,6 +161,7 @@ impl Ledger for FakeLedger {
         let answers = chunks.iter().map(|_| ReportAnswer { lease_ms }).collect();
         let at = self.began.elapsed();
         self.reports.lock().unwrap().extend(chunks.into_iter().map(|report| (at, report)));
+        self.committed.send_modify(|committed| *committed += 1);
         Ok(Response::new(ReportResponse { answers, now_ms: self.now_ms() }))
     }
 }

@@ -49,12 +49,11 @@ async fn what_is_published_in_either_lane_is_sent_reported_and_acknowledged() {
         let event = DispatchChunks { chunks: vec![chunks], published_at_ms: EPOCH_MS };
         broker.publisher().publish(Outgoing::to(topology::chunks(Platform::Apns, lane), &event)).await.unwrap();
     }
-    let sent = async {
-        while [71, 72].map(|number| (ledger.outcomes(number).len(), ledger.released(number))) != [(40, true); 2] {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), sent).await.expect("both chunks are reported");
+    let mut committed = ledger.committed.subscribe();
+    let sent = committed.wait_for(|_| {
+        [71, 72].map(|number| (ledger.outcomes(number).len(), ledger.released(number))) == [(40, true); 2]
+    });
+    tokio::time::timeout(Duration::from_secs(30), sent).await.expect("both chunks are reported").unwrap();
     assert!(ledger.outcomes(71).values().all(|o| o.status == Status::Sent as u32));
 
     process.stop().await.unwrap();

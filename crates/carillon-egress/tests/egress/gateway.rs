@@ -7,10 +7,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 const DATA: u8 = 0;
@@ -71,7 +70,7 @@ pub(crate) struct Seen {
     /// Streams open now, on all.
     pub(crate) open_streams: AtomicUsize,
     pub(crate) bodies: Mutex<Vec<String>>,
-    silent_up_to: AtomicUsize,
+    silent_up_to: watch::Sender<usize>,
     hang_up: AtomicBool,
 }
 
@@ -143,12 +142,12 @@ impl Gateway {
 
     /// From now on the connections that are open neither read nor write.
     pub(crate) fn fall_silent(&self) {
-        self.seen.silent_up_to.store(self.seen.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.seen.silent_up_to.send_replace(self.seen.connections.load(Ordering::SeqCst));
     }
 
     /// The end of silence: what was sent meanwhile is read now.
     pub(crate) fn speak_again(&self) {
-        self.seen.silent_up_to.store(0, Ordering::SeqCst);
+        self.seen.silent_up_to.send_replace(0);
     }
 
     /// From now on connections are closed as soon as they are accepted.
@@ -370,9 +369,8 @@ async fn read_frames(mut io: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>
     }
     let mut head = [0; 9];
     while io.read_exact(&mut head).await.is_ok() {
-        while id <= seen.silent_up_to.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        // The sender lives with `seen`.
+        let _ = seen.silent_up_to.subscribe().wait_for(|silent_up_to| id > *silent_up_to).await;
         let len = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
         let mut payload = vec![0; len];
