@@ -1,12 +1,12 @@
 //! A caller's backend: it knows both replicas of the API, puts up with what a good client puts up with, and keeps a book of
 //! what was accepted.
 
+use crate::dice::Dice;
 use crate::http::{Answer, Http};
 use ::http::Method;
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ const ENDURANCE: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub(crate) struct Caller {
     bases: Vec<Http>,
-    turn: Arc<AtomicUsize>,
+    /// Which replica is next: thrown, not in turns, or a load that repeats itself would always meet the same one with the same kind of call.
+    turn: Arc<Mutex<Dice>>,
     book: Arc<Mutex<Book>>,
 }
 
@@ -42,7 +43,7 @@ impl Caller {
     /// For a key.
     pub(crate) fn new(bases: &[Http], key: &str) -> Self {
         let bases = bases.iter().map(|base| base.with_key(key)).collect();
-        Self { bases, turn: Arc::default(), book: Arc::default() }
+        Self { bases, turn: Arc::new(Mutex::new(Dice::new(0, "replica"))), book: Arc::default() }
     }
 
     /// What was written down so far.
@@ -50,7 +51,7 @@ impl Caller {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One attempt, at the next replica; None if there is no answer within five seconds.
+    /// One attempt, at either replica; None if there is no answer within five seconds.
     pub(crate) async fn once(
         &self,
         method: Method,
@@ -58,7 +59,7 @@ impl Caller {
         body: Option<&Value>,
         key: Option<&str>,
     ) -> Option<Answer> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.bases.len().max(1);
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner).below(self.bases.len());
         let headers: Vec<(&str, &str)> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
         let began = Instant::now();
         let call = self.bases[turn].call(method, path, body, &headers);

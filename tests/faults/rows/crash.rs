@@ -62,7 +62,7 @@ async fn once(
         enough.store(true, Ordering::Relaxed);
         done
     };
-    let (fed, done) = tokio::join!(load.feed(&dice), breaking);
+    let (fed, done) = tokio::join!(load.feed(), breaking);
     fed?;
     let done = done?;
     judge_cases(row, &done);

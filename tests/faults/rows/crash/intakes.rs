@@ -1,7 +1,6 @@
 //! The ways in beside REST: gRPC, events over AMQP, and what cannot be read.
 
 use super::load::Load;
-use crate::dice::Dice;
 use anyhow::{Context as _, Result, bail};
 use carillon_broker::{Outgoing, Queue, Raw};
 use carillon_wire::public::notifications_client::NotificationsClient;
@@ -29,7 +28,7 @@ const QUEUES: [&str; 4] = [
 /// One notification over gRPC, asked for under one key until there is an answer.
 pub(super) async fn grpc(load: &Load<'_>, number: usize) -> Result<()> {
     let tenant = &load.crowd.tenant;
-    let devices = load.some(&mut Dice::new(number as u64, "grpc"), number, 2);
+    let devices = load.some("grpc", number, 2);
     let content = Content { title: Some("Over gRPC".to_owned()), ..Content::default() };
     let message = SendRequest {
         app: tenant.app.clone(),
@@ -65,7 +64,7 @@ pub(super) async fn grpc(load: &Load<'_>, number: usize) -> Result<()> {
 /// An event that wants an answer, and one that is refused and wants none.
 pub(super) async fn events(load: &Load<'_>, number: usize) -> Result<()> {
     let tenant = &load.crowd.tenant;
-    let devices = load.some(&mut Dice::new(number as u64, "events"), number, 2);
+    let devices = load.some("events", number, 2);
     let reference = format!("{}-event-{number}", tenant.app);
     let body = json!({"app": tenant.app, "reference": reference, "to": {"devices": devices}, "content": {"title": "Over AMQP"}});
     let event = |body: serde_json::Value, id: &str| {
@@ -112,7 +111,10 @@ pub(super) async fn collect(load: &Load<'_>) -> Result<()> {
 
 /// What nobody can read has to be parked, whoever dies over it.
 pub(super) async fn poison(load: &Load<'_>, number: usize) -> Result<()> {
-    let queue = Queue::<Raw>::new(QUEUES[number % QUEUES.len()], &[]);
-    let outgoing = Outgoing::to(&queue, &Raw(vec![0xff; 40].into())).with_id(format!("f3-poison-{number}"));
-    load.platform.broker.publisher().publish(outgoing).await.context("poison")
+    let poison = |queue| {
+        let queue = Queue::<Raw>::new(queue, &[]);
+        Outgoing::to(&queue, &Raw(vec![0xff; 40].into())).with_id(format!("f3-poison-{number}-{}", queue.name()))
+    };
+    let published = load.platform.broker.publisher().publish_all(QUEUES.map(poison).to_vec()).await;
+    published.into_iter().collect::<Result<(), _>>().context("poison")
 }

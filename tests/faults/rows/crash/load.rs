@@ -68,14 +68,11 @@ impl<'a> Load<'a> {
     ///
     /// # Errors
     /// If a call is refused, or gets no answer for two minutes.
-    pub(crate) async fn feed(&self, dice: &Dice) -> Result<()> {
-        let mut small = dice.clone();
+    pub(crate) async fn feed(&self) -> Result<()> {
         tokio::try_join!(
-            self.every(250, async |n| self
-                .send(&format!("small-{n}"), self.some(&mut small.clone(), n, 5), json!({}))
-                .await),
+            self.every(250, async |n| self.send(&format!("small-{n}"), self.some("small", n, 5), json!({})).await),
             self.every(1_500, async |n| self
-                .send(&format!("larger-{n}"), self.some(&mut small.clone(), n, 140), json!({}))
+                .send(&format!("larger-{n}"), self.some("larger", n, 140), json!({}))
                 .await),
             self.every(3_000, async |n| self.campaign(n).await),
             self.every(700, async |n| self.scheduled(n).await),
@@ -88,7 +85,6 @@ impl<'a> Load<'a> {
             self.every(1_200, async |n| self.cancelled(n).await),
             self.every(900, async |n| super::intakes::poison(self, n).await),
         )?;
-        small.next();
         Ok(())
     }
 
@@ -103,9 +99,9 @@ impl<'a> Load<'a> {
     }
 
     /// Neighbours, so that all platforms are among them.
-    pub(crate) fn some(&self, dice: &mut Dice, number: usize, count: usize) -> Vec<String> {
+    pub(crate) fn some(&self, purpose: &str, number: usize, count: usize) -> Vec<String> {
         let devices = &self.crowd.tenant.devices;
-        let first = (dice.below(devices.len()) + number * 7) % devices.len();
+        let first = Dice::new(number as u64, purpose).below(devices.len());
         devices.iter().cycle().skip(first).take(count).map(|device| device.id.clone()).collect()
     }
 
@@ -132,7 +128,7 @@ impl<'a> Load<'a> {
 
     async fn scheduled(&self, number: usize) -> Result<()> {
         let at = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_secs(2))?;
-        let devices = self.some(&mut Dice::new(number as u64, "scheduled"), number, 2);
+        let devices = self.some("scheduled", number, 2);
         self.send(&format!("scheduled-{number}"), devices, json!({"schedule": {"at": at.to_string()}})).await
     }
 
@@ -190,7 +186,6 @@ impl<'a> Load<'a> {
     /// Registers a device, forgets it, and says an app's name again.
     async fn devices_and_setup(&self, number: usize) -> Result<()> {
         let (caller, app) = (&self.crowd.control, &self.crowd.spare.app);
-        self.another_turn(number).await?;
         let path = format!("/v1/apps/{app}/devices/new-{number}");
         let token = format!("{:064x}", number + 1);
         let body = json!({"platform": "apns", "token": token, "user_id": format!("new-{number}")});
@@ -204,17 +199,8 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// The caller goes from one replica of the API to the next: without a further call now and then, some kinds would always meet the same one.
-    async fn another_turn(&self, number: usize) -> Result<()> {
-        if number.is_multiple_of(2) {
-            self.crowd.control.get("/v1/account").await?;
-        }
-        Ok(())
-    }
-
     /// A provider that is busy for long, so that the notification is open when it is cancelled.
     async fn cancelled(&self, number: usize) -> Result<()> {
-        self.another_turn(number).await?;
         let id = self.held(number, "cancelled").await?;
         let path = format!("/v1/notifications/{id}/cancel");
         let answer = self.crowd.control.call(::http::Method::POST, &path, None, None).await?;
