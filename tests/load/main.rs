@@ -67,9 +67,6 @@ impl Options {
         if self.short { short } else { ((full as f64 * self.scale) as usize).next_multiple_of(2 * fixture::CHUNK) }
     }
 
-    fn wants(&self, row: &str) -> bool {
-        self.rows.is_empty() || self.rows.iter().any(|wanted| wanted == row)
-    }
 }
 
 fn main() -> ExitCode {

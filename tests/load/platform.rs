@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::database::Database;
 use crate::fixture::{APP, BUNDLE, INTERNAL, MASTER, TEAM, TENANT};
-use crate::processes::{Process, Settings, free_address};
+use crate::processes::{Process, Settings};
 use crate::queues::{self, Bare};
 use crate::simulators::Simulators;
 use crate::stack::Stack;
@@ -16,7 +16,7 @@ use crate::{cpu, http1};
 const OPERATOR: &str = "cak_0123456789abcdefghijklmnopqrstuvwxyz";
 const KEY_ID: &str = "BENCHKEY01";
 
-/// Which services run.
+/// Which services run, the collector before those who ask it.
 pub(crate) const ALL: &[&str] = &["status-collector", "segmenter", "dispatcher-apns", "dispatcher-fcm", "ingest-api"];
 
 /// A platform with one tenant and one app.
@@ -49,18 +49,13 @@ impl Platform {
         for queue in queues::ALL {
             bare.purge(queue).await?;
         }
-        let (ledger, http) = (free_address()?, free_address()?);
         let authority = |url: &str| url.split('/').nth(2).unwrap_or_default().to_owned();
-        let settings: Settings = [
+        let mut settings: Settings = [
             ("AMQP__URL", stack.amqp.clone()),
             ("DATABASE__URL", database.url.clone()),
             ("SECRETS__KEY", MASTER.into()),
             ("OPERATOR__KEY", OPERATOR.into()),
             ("INTERNAL__TOKEN", INTERNAL.into()),
-            ("INTERNAL__LISTEN", ledger.to_string()),
-            ("LEDGER__URL", format!("http://{ledger}")),
-            ("HTTP__LISTEN", http.to_string()),
-            ("GRPC__LISTEN", free_address()?.to_string()),
             ("TLS__EXTRA_CA", simulators.ca.display().to_string()),
             ("APNS__PRODUCTION_URL", simulators.url("apns")?.to_owned()),
             ("APNS__SANDBOX_URL", simulators.url("apns_sandbox")?.to_owned()),
@@ -71,14 +66,22 @@ impl Platform {
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into();
-        let mut running = Vec::new();
+        let (mut running, mut http) = (Vec::new(), String::new());
         for service in services {
-            running.push((*service, Process::service(&stack.directory, service, &settings).await?));
+            let process = Process::service(&stack.directory, service, &settings).await?;
+            match *service {
+                "status-collector" => {
+                    settings.insert("LEDGER__URL".into(), format!("http://{}", process.said("address").await?));
+                }
+                "ingest-api" => http = format!("http://{}", process.said("http.address").await?),
+                _ => {}
+            }
+            running.push((*service, process));
         }
         let mut platform = Self {
             simulators,
             database,
-            http: format!("http://{http}"),
+            http,
             key: String::new(),
             services: running,
             service_account: Value::Null,

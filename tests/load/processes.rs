@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::http1;
 
 /// From the start of a process to its `/readyz`.
 const READY: Duration = Duration::from_secs(30);
+
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// Runs a process and kills it when standard input closes: a bench that dies leaves nothing behind.
 const KEEPER: &str = r#"exec 3<&0; "$@" </dev/null 1>&2 & echo $!; cat <&3 >/dev/null; kill -9 $! 2>/dev/null"#;
@@ -50,14 +52,16 @@ impl Process {
         Ok(Self { pid, name: name.to_owned(), log, keeper })
     }
 
-    /// Starts a service and waits until it is ready.
+    /// Starts a service and waits until it is ready. Every port is the system's choice: one that was free a moment ago may be
+    /// another's by the time a service binds it.
     pub(crate) async fn service(directory: &Path, name: &str, settings: &Settings) -> Result<Self> {
-        let admin = free_address()?;
         let mut settings = settings.clone();
-        settings.insert("ADMIN__LISTEN".into(), admin.to_string());
+        for port in ["ADMIN__LISTEN", "HTTP__LISTEN", "GRPC__LISTEN", "INTERNAL__LISTEN"] {
+            settings.insert(port.into(), ANY_PORT.into());
+        }
         let process = Self::start(directory, name, &[], &settings)?;
-        let base = format!("http://{admin}");
-        let began = std::time::Instant::now();
+        let base = format!("http://{}", process.said("admin.address").await?);
+        let began = Instant::now();
         while let Err(error) = http1::call(&base, "GET", "/readyz", None, None).await {
             if began.elapsed() > READY || !process.is_alive() {
                 bail!("{name} is not ready ({error:#}), see {}", process.log.display());
@@ -65,6 +69,22 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
         Ok(process)
+    }
+
+    /// The value that the process first logged under a name, such as the address of a port; waits for it.
+    pub(crate) async fn said(&self, name: &str) -> Result<String> {
+        let began = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&self.log)?;
+            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            if let Some(value) = lines.filter_map(|line| Some(line.get(name)?.as_str()?.to_owned())).next() {
+                return Ok(value);
+            }
+            if began.elapsed() > READY || !self.is_alive() {
+                bail!("{} does not say its {name}, see {}", self.name, self.log.display());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -90,11 +110,6 @@ pub(crate) fn beside(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     ensure!(path.exists(), "{} is not built: `make bench` builds the services first", path.display());
     Ok(path)
-}
-
-/// A loopback address that was free a moment ago.
-pub(crate) fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// This program as another process that is told when to begin, for floors.

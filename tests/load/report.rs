@@ -132,10 +132,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether nothing was lost or doubled and, in the full form, every row reached what it must.
+    /// Whether something was measured, nothing was lost or doubled and, in the full form, every row reached what it must.
     pub(crate) fn passed(&self, short: bool) -> bool {
         let sound = |row: &Row| row.lost == 0 && row.duplicates == 0 && (short || row.reaches(row.goals[0]));
-        self.broken.is_empty() && self.rows.iter().all(sound)
+        self.broken.is_empty() && !self.rows.is_empty() && self.rows.iter().all(sound)
     }
 
     /// Shows and writes it.
