@@ -22,4 +22,5 @@ pub mod platform;
 pub mod push_token;
 pub mod receipt;
 pub mod reference;
+pub mod sms_way;
 pub mod span;

@@ -20,7 +20,7 @@ pub(crate) struct Cache<K, V> {
 #[derive(Debug)]
 struct State<K, V> {
     entries: HashMap<K, (Instant, Arc<V>)>,
-    /// How often the cache was emptied: what was read before that is not put in after it.
+    /// How often something was forgotten: what was read before that is not put in after it.
     generation: u64,
 }
 
@@ -50,6 +50,17 @@ impl<K: Eq + Hash, V> Cache<K, V> {
         let value = Arc::new(value);
         self.insert(key.to_owned(), value.clone(), generation);
         Ok(Some(value))
+    }
+
+    /// Forgets one entry.
+    pub(crate) fn forget<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let mut state = self.lock();
+        state.entries.remove(key);
+        state.generation += 1;
     }
 
     /// Forgets everything.
@@ -94,6 +105,14 @@ mod tests {
         assert_eq!(get(&cache, "a", Some(2)).await, Some(1));
         cache.clear();
         assert_eq!(get(&cache, "a", Some(2)).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn one_entry_is_forgotten_and_the_others_are_not() {
+        let cache = Cache::new();
+        assert_eq!((get(&cache, "a", Some(1)).await, get(&cache, "b", Some(1)).await), (Some(1), Some(1)));
+        cache.forget("a");
+        assert_eq!((get(&cache, "a", Some(2)).await, get(&cache, "b", Some(2)).await), (Some(2), Some(1)));
     }
 
     #[tokio::test]

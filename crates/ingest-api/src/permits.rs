@@ -76,6 +76,15 @@ impl Permits {
         Ok(self.sms.get(&tenant, load).await?.unwrap_or_default())
     }
 
+    /// As [`Permits::sms_ways`], and nothing of it older than this call.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub(crate) async fn sms_ways_anew(&self, tenant: TenantKey) -> Result<Arc<SmsWays>, Refusal> {
+        self.sms.forget(&tenant);
+        self.sms_ways(tenant).await
+    }
+
     /// Whom a user of the broker speaks for.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
-//! Which gateways send for a sender's name.
+//! Which gateways send for a sender's name: the rule of the domain, for the rows of this service.
 
+use carillon_domain::sms_way::{NoWay, Sender, way};
 use carillon_store::{SmsGateway, SmsRoutes};
 
 /// The way of a message.
@@ -16,25 +17,16 @@ pub(crate) struct Route<'a> {
 /// # Errors
 /// Why there is none, for the operator.
 pub(crate) fn route<'a>(from: Option<&'a str>, routes: &'a SmsRoutes) -> Result<Route<'a>, &'static str> {
-    let exact = |name: &str| routes.senders.iter().find(|s| s.sender == name);
-    // Senders' ids are in lower case, the names that phones show often are not.
-    let like = |name: &str| routes.senders.iter().find(|s| s.sender.eq_ignore_ascii_case(name));
-    let sender = match (from, routes.senders.as_slice()) {
-        (Some(name), _) => exact(name).or_else(|| like(name)),
-        (None, [only]) => Some(only),
-        (None, _) => None,
-    };
-    if let Some(sender) = sender {
-        let known = |name: &String| routes.gateways.iter().find(|g| g.gateway == *name);
-        let gateways: Vec<_> = sender.gateways.iter().filter_map(known).collect();
-        let from = from.or(Some(&sender.sender));
-        return if gateways.is_empty() { Err("the sender has no gateway") } else { Ok(Route { from, gateways }) };
-    }
-    match routes.gateways.as_slice() {
-        [only] => Ok(Route { from, gateways: vec![only] }),
-        [] => Err("the tenant has no SMS gateway"),
-        _ => Err("the tenant has several SMS gateways and no such sender"),
-    }
+    let senders: Vec<Sender<'a>> =
+        routes.senders.iter().map(|sender| Sender { name: &sender.sender, gateways: &sender.gateways }).collect();
+    let gateways: Vec<&str> = routes.gateways.iter().map(|gateway| gateway.gateway.as_str()).collect();
+    let way = way(from, &senders, &gateways).map_err(|no| match no {
+        NoWay::NoGateway => "the tenant has no SMS gateway",
+        NoWay::SenderWithoutGateway(_) => "the sender has no gateway",
+        NoWay::Several => "the tenant has several SMS gateways and no such sender",
+    })?;
+    let known = |name: &str| routes.gateways.iter().find(|gateway| gateway.gateway == name);
+    Ok(Route { from: from.or(way.sender), gateways: way.gateways.into_iter().filter_map(known).collect() })
 }
 
 #[cfg(test)]

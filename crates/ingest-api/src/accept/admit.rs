@@ -12,8 +12,9 @@ use crate::auth::{Caller, TenantRef};
 use crate::bodies::draft::Valid;
 use crate::ingest::Ingest;
 use crate::refusal::Refusal;
+use carillon_domain::cascade::CascadeLink;
 use carillon_domain::fault::{ErrorCode, Faults};
-use carillon_domain::ids::NotificationId;
+use carillon_domain::ids::{NotificationId, TenantKey};
 use carillon_domain::notification::{Notification, State};
 use carillon_domain::platform::Platform;
 use carillon_payload::{CheckError, Facts, TooLarge};
@@ -209,7 +210,7 @@ async fn admit(
     })?;
     ingest.permits.check_switch(tenant, &app).await?;
     if !draft.cascade.is_empty() {
-        senders::check(&draft.cascade, &*ingest.permits.sms_ways(tenant.key).await?)?;
+        check_senders(ingest, tenant.key, &draft.cascade).await?;
     }
     let (unready, meant) = unready(ingest, tenant, &app, notification).await?;
     let id = NotificationId(Uuid::now_v7());
@@ -227,6 +228,14 @@ async fn admit(
         traceparent: String::new(),
     };
     Ok((new, unready))
+}
+
+async fn check_senders(ingest: &Ingest, tenant: TenantKey, links: &[CascadeLink]) -> Result<(), Refusal> {
+    if senders::check(links, &*ingest.permits.sms_ways(tenant).await?).is_ok() {
+        return Ok(());
+    }
+    // What is remembered may be older than the sender that another process was told of a moment ago.
+    Ok(senders::check(links, &*ingest.permits.sms_ways_anew(tenant).await?)?)
 }
 
 fn check_sizes(

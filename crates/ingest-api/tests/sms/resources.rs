@@ -119,3 +119,25 @@ async fn another_tenant_s_gateways_and_senders_do_not_exist() {
     assert_ne!(own["callback_url"], theirs["callback_url"]);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_sender_that_is_new_to_this_process_is_found_before_a_cascade_is_refused() {
+    let world = World::new().await;
+    let (tenant, key) = world.tenant("acme", ALL).await;
+    world.expect(&key, "PUT", "/v1/apps/shop", Some(json!({})), 201).await;
+    world.expect(&key, "PUT", "/v1/sms/gateways/main", gateway("t"), 201).await;
+    world.expect(&key, "PUT", "/v1/sms/senders/shop", Some(json!({"gateways": ["main"]})), 201).await;
+    let send = async |from: &str, status| {
+        let link = json!({"unless": "read", "within": "5m", "then": {"sms": {"from": from, "text": "Hi"}}});
+        let body = json!({"app": "shop", "to": {"users": ["u"]}, "content": {"title": "T"}, "cascade": [link]});
+        world.expect(&key, "POST", "/v1/notifications", Some(body), status).await
+    };
+    send("shop", 202).await;
+    send("news", 422).await;
+    // Made elsewhere, and nobody has said so here.
+    world.sql.batch_execute("ALTER TABLE sms_senders DISABLE TRIGGER sms_senders_changed").await.unwrap();
+    let sql = "INSERT INTO sms_senders (tenant_key, sender, gateways) VALUES ($1, 'news', '{main}')";
+    world.sql.execute(sql, &[&tenant]).await.unwrap();
+    send("news", 202).await;
+    world.end().await;
+}

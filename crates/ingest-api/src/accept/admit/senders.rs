@@ -3,11 +3,13 @@
 use crate::permits::SmsWays;
 use carillon_domain::cascade::CascadeLink;
 use carillon_domain::fault::Faults;
+use carillon_domain::sms_way::{NoWay, Sender, Way, way};
 
 /// Senders that an error names.
 const NAMED: usize = 10;
 
-/// Refuses links whose sender is unknown or has no gateway. What sms-cascade makes of it later is never stricter.
+/// Refuses links whose sender is unknown or has no gateway. What sms-cascade makes of it later is never stricter: it asks the same rule, and sends
+/// through the only gateway for a sender that is gone by then.
 ///
 /// # Errors
 /// Every such link, with the pointer of its sender.
@@ -15,7 +17,7 @@ pub(super) fn check(links: &[CascadeLink], ways: &SmsWays) -> Result<(), Faults>
     let mut faults = Faults::new();
     for (i, link) in links.iter().enumerate() {
         let from = link.sms.from.as_deref();
-        if let Err(problem) = way(from, ways) {
+        if let Err(problem) = judge(from, ways) {
             let place = if from.is_some() || !ways.gateways.is_empty() { "/from" } else { "" };
             faults.add(format!("/cascade/{i}/then/sms{place}"), problem);
         }
@@ -23,26 +25,22 @@ pub(super) fn check(links: &[CascadeLink], ways: &SmsWays) -> Result<(), Faults>
     faults.into_result(())
 }
 
-fn way(from: Option<&str>, ways: &SmsWays) -> Result<(), String> {
-    if ways.gateways.is_empty() {
-        return Err("cannot be sent: the tenant has no SMS gateway; PUT /v1/sms/gateways/{gateway} makes one".into());
-    }
-    // Senders' ids are in lower case, the names that phones show often are not.
-    let sender = match (from, ways.senders.as_slice()) {
-        (Some(name), senders) => senders.iter().find(|(sender, _)| sender.eq_ignore_ascii_case(name)),
-        (None, [only]) => Some(only),
-        (None, _) => None,
-    };
-    match (sender, from) {
-        (Some((_, gateways)), _) if gateways.iter().any(|gateway| ways.gateways.contains(gateway)) => Ok(()),
-        (Some((name, _)), _) => {
+fn judge(from: Option<&str>, ways: &SmsWays) -> Result<(), String> {
+    let senders: Vec<Sender<'_>> = ways.senders.iter().map(|(name, gateways)| Sender { name, gateways }).collect();
+    let gateways: Vec<&str> = ways.gateways.iter().map(String::as_str).collect();
+    let unknown = || format!("is no sender of the tenant; {}", known(ways));
+    match way(from, &senders, &gateways) {
+        // An account without senders sends under any name that its only gateway knows; in one that has some it is a slip.
+        Ok(Way { sender: None, .. }) if from.is_some() && !senders.is_empty() => Err(unknown()),
+        Ok(_) => Ok(()),
+        Err(NoWay::NoGateway) => {
+            Err("cannot be sent: the tenant has no SMS gateway; PUT /v1/sms/gateways/{gateway} makes one".into())
+        }
+        Err(NoWay::SenderWithoutGateway(name)) => {
             Err(format!("the sender {name} has no gateway; PUT /v1/sms/senders/{name} names those that send for it"))
         }
-        // An account without senders sends under any name that its only gateway knows.
-        (None, Some(_)) if ways.senders.is_empty() && ways.gateways.len() == 1 => Ok(()),
-        (None, None) if ways.gateways.len() == 1 => Ok(()),
-        (None, Some(_)) => Err(format!("is no sender of the tenant; {}", known(ways))),
-        (None, None) => Err(format!("is needed, since several could be meant; {}", known(ways))),
+        Err(NoWay::Several) if from.is_some() => Err(unknown()),
+        Err(NoWay::Several) => Err(format!("is needed, since several could be meant; {}", known(ways))),
     }
 }
 

@@ -30,6 +30,9 @@ impl Unready {
 
     /// What the caller is told, if there is anything to tell.
     pub(crate) fn warning(self) -> Option<Warning> {
+        if self == Self::default() {
+            return None;
+        }
         let platforms: Vec<Platform> =
             Platform::ALL.iter().copied().filter(|platform| self.0 & 1 << platform.number() != 0).collect();
         let names: Vec<&str> = platforms.iter().map(|platform| platform.as_str()).collect();
@@ -39,7 +42,7 @@ impl Unready {
             "The app has no credential for {lacking}: messages to such devices wait, queued with the reason credential, \
              until PUT /v1/apps/{{app}}/credentials/{{platform}}, or expire."
         );
-        (!names.is_empty()).then_some(Warning { reason: Reason::Credential, platforms, detail })
+        Some(Warning { reason: Reason::Credential, platforms, detail })
     }
 }
 
