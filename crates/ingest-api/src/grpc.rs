@@ -2,12 +2,14 @@
 
 mod call;
 mod devices;
+mod limit;
 mod listing;
 mod notifications;
 mod refuse;
 mod time;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use carillon_domain::limits;
@@ -15,6 +17,7 @@ use carillon_runtime::{Scope, StartError};
 use carillon_wire::public::devices_server::DevicesServer;
 use carillon_wire::public::notifications_server::NotificationsServer;
 use tokio::net::TcpListener;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::util::MapResponseLayer;
@@ -22,6 +25,7 @@ use tower::util::MapResponseLayer;
 use crate::config::Grpc;
 use crate::ingest::Shared;
 use devices::Devices;
+use limit::Limit;
 use notifications::Notifications;
 
 /// How long open calls may take when the process stops.
@@ -47,9 +51,12 @@ pub(crate) async fn start(config: &Grpc, ingest: Shared, scope: &Scope) -> Resul
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<NotificationsServer<Notifications>>().await;
     health.set_serving::<DevicesServer<Devices>>().await;
+    let limit = Limit(Arc::clone(&ingest.rate));
     let notifications =
         NotificationsServer::new(Notifications(ingest.clone())).max_decoding_message_size(limits::BATCH_BODY_BYTES);
+    let notifications = InterceptedService::new(notifications, limit.clone());
     let devices = DevicesServer::new(Devices(ingest)).max_decoding_message_size(limits::BODY_BYTES);
+    let devices = InterceptedService::new(devices, limit);
     let server = Server::builder()
         .max_concurrent_streams(STREAMS)
         .http2_max_header_list_size(HEADER_BYTES)

@@ -67,10 +67,11 @@ fn router(config: &Http, ingest: Shared) -> Router {
         .route_layer(from_fn_with_state(ingest.clone(), authorize::authorize))
         .fallback(async || Problem::unknown_route())
         .layer(axum::Extension(document))
-        .layer(from_fn(cors::cors))
         .layer(from_fn_with_state(frame::Frame::new(config), frame::frame))
-        .layer(from_fn_with_state(Arc::clone(&ingest.rate), limit::limit))
         .layer(from_fn(leftover::leftover))
+        .layer(from_fn_with_state(Arc::clone(&ingest.rate), limit::limit))
+        // Around the limit: a page must be able to read that it is to come back, and a preflight costs no more than its refusal would.
+        .layer(from_fn(cors::cors))
         .with_state(ingest)
 }
 

@@ -44,7 +44,6 @@ pub(super) async fn answer<M, T>(
     let id = Uuid::now_v7().to_string();
     let span = span(method, &id, &metadata);
     let working = async {
-        ingest.rate.admit(began)?;
         let call = admit(ingest, grant, &metadata, message).await?;
         // On the heap: what a call may have to do makes a large future.
         Box::pin(work(call)).await

@@ -5,7 +5,7 @@ use axum::extract::{FromRequest as _, Path, Request, State};
 use carillon_domain::fault::ErrorCode;
 use carillon_domain::ids::{AppKey, TenantKey};
 use carillon_domain::platform::Platform;
-use carillon_store::{App, Credential, NewCredential};
+use carillon_store::{App, Changed, Credential, NewCredential};
 use carillon_vault::Context;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -147,7 +147,9 @@ async fn get(
     Ok(Json(found.ok_or_else(Refusal::not_found)?.into()))
 }
 
-/// Deletes a platform's credential, all versions of it.
+/// Deletes a platform's credential, all versions of it. With Web Push that is every VAPID pair of the app: a browser's subscription is bound to the
+/// pair that it was made with, so all that are registered can never be reached again, unless the pair is put back by who has kept its private key.
+/// To change the pair, PUT a new one: the former ones stay in use.
 #[utoipa::path(delete, path = "/v1/apps/{app}/credentials/{platform}", tag = "apps",
     params(("app" = String, Path), ("platform" = String, Path)), responses((status = 204, description = "deleted")))]
 async fn delete(
@@ -157,6 +159,7 @@ async fn delete(
 ) -> Result<StatusCode, Problem> {
     let (tenant, app, platform) = place(&ingest, &caller, &app, &platform).await?;
     let deleted = ingest.store.delete_credential(tenant, app, platform).await?;
+    ingest.forget(Changed::Table("credentials"));
     if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(Refusal::not_found().into()) }
 }
 
@@ -216,6 +219,7 @@ async fn keep(
             Err(carillon_store::Error::Duplicate(_)) => {}
             kept => {
                 let kept = kept?.ok_or_else(Refusal::not_found)?;
+                ingest.forget(Changed::Table("credentials"));
                 // The credential is kept whatever becomes of this; what it holds up would be tried within a minute anyway.
                 if let Err(error) = ingest.store.wake_held(tenant.key, app.app_key, platform).await {
                     tracing::warn!(%error, "what waits for a credential is left to its time");

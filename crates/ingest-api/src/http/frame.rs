@@ -84,10 +84,7 @@ pub(super) async fn frame(State(frame): State<Frame>, mut request: Request, next
     extensions.insert(frame.clone());
     let mut response = answer(&frame, request, next).instrument(span.clone()).await;
     if let Some(problem) = problem_of(&response) {
-        let headers = std::mem::take(response.headers_mut());
         response = problem.render(&id.0);
-        let kept = headers.into_iter().filter(|(name, _)| name.as_ref().is_some_and(survives));
-        response.headers_mut().extend(kept);
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id.0) {
@@ -129,11 +126,6 @@ fn problem_of(response: &Response) -> Option<Problem> {
     let status = response.status();
     let problem = response.extensions().get::<Problem>().cloned();
     problem.or_else(|| (status.is_client_error() || status.is_server_error()).then(|| Problem::of_status(status)))
-}
-
-/// Headers that outlive the rewriting of an answer into a problem.
-fn survives(name: &HeaderName) -> bool {
-    *name == header::VARY || name.as_str().starts_with("access-control-")
 }
 
 #[cfg(test)]

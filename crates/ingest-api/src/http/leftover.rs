@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use carillon_domain::limits;
-use http::{HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 
@@ -29,24 +29,41 @@ pub(super) async fn leftover(request: Request, next: Next) -> Response {
     if request.version() > Version::HTTP_11 || request.body().is_end_stream() {
         return next.run(request).await;
     }
-    // Who waits for 100 (Continue) has not sent the body, and should not because of us.
-    let waits = request.headers().contains_key(header::EXPECT);
+    let waits = waits(request.headers());
     let slot = Slot::default();
     let request = request.map(|body| Body::new(Watched { body: Some(body), slot: slot.clone() }));
     let mut response = next.run(request).await;
     let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(body) = left
-        && (waits || !drained(body).await)
+        && (waits || body.size_hint().lower() > MOST || !drained(body).await)
     {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        end(&mut response);
     }
     response
 }
 
-async fn drained(mut body: Body) -> bool {
-    if body.size_hint().lower() > MOST {
-        return false;
+/// Throws away the body of a request that is refused unseen, if it is announced and has at most `most` bytes; else the answer says that the connection
+/// ends.
+pub(super) async fn spurn(request: Request, most: u64, response: &mut Response) {
+    if request.version() > Version::HTTP_11 || request.body().is_end_stream() {
+        return;
     }
+    let small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= most);
+    if !small || waits(request.headers()) || !drained(request.into_body()).await {
+        end(response);
+    }
+}
+
+/// Who waits for 100 (Continue) has not sent the body, and should not because of us.
+fn waits(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::EXPECT)
+}
+
+fn end(response: &mut Response) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+async fn drained(mut body: Body) -> bool {
     let reading = async {
         let mut read = 0;
         while let Some(frame) = body.frame().await {

@@ -1,4 +1,4 @@
-//! What is more than the operator allows is refused outside the frame: no span, no route, as little work as an answer can be.
+//! What is more than the operator allows is refused outside the frame: no span, no route, no body, as little work as an answer can be.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,9 +8,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderValue, header};
 
+use super::leftover::spurn;
 use super::problem::Problem;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::rate::Rate;
+
+/// Bytes of a body that are thrown away, so that the connection can be used again: to begin a new one costs more. Who sends more meets its end.
+const SPURNED: u64 = 64 * 1024;
 
 pub(super) async fn limit(State(rate): State<Arc<Rate>>, request: Request, next: Next) -> Response {
     let Err(refusal) = rate.admit(Instant::now()) else { return next.run(request).await };
@@ -21,5 +25,6 @@ pub(super) async fn limit(State(rate): State<Arc<Rate>>, request: Request, next:
         headers.insert(X_REQUEST_ID, id);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    spurn(request, SPURNED, &mut response).await;
     response
 }

@@ -137,6 +137,24 @@ async fn a_new_key_has_another_fingerprint_and_version_and_a_deleted_one_never_r
 }
 
 #[tokio::test]
+async fn who_puts_or_deletes_a_credential_is_told_what_is_true_from_then_on() {
+    let world = World::new().await;
+    // Nobody else says here what was changed.
+    world.database.execute("ALTER TABLE credentials DISABLE TRIGGER credentials_changed").await;
+    let path = "/v1/apps/shop/credentials/apns";
+    let lacking = async || {
+        let body = json!({"app": "shop", "to": {"users": ["u"], "platforms": ["apns"]}, "content": {"title": "T"}, "dry_run": true});
+        let answer = world.post("/v1/notifications", body).key(&world.key).send().await.must(200).body;
+        !answer["warnings"].is_null()
+    };
+    assert!(lacking().await);
+    world.put(path, apns()).key(&world.key).send().await.must(201);
+    assert!(!lacking().await);
+    world.delete(path).key(&world.key).send().await.must(204);
+    assert!(lacking().await);
+}
+
+#[tokio::test]
 async fn two_who_put_a_credential_at_once_both_succeed() {
     let world = World::new().await;
     let put = || world.put("/v1/apps/shop/credentials/apns", apns()).key(&world.key).send();

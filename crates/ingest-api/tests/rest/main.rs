@@ -11,5 +11,6 @@ mod database;
 mod frame;
 mod hostile;
 mod keys;
+mod limit;
 mod tenants;
 mod world;

@@ -1,5 +1,6 @@
 //! A running service with a tenant and an app.
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 
 use carillon_runtime::TestScope;
@@ -16,6 +17,7 @@ const SECRETS: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 pub(crate) struct Service {
     pub(crate) scope: TestScope,
     pub(crate) client: Client,
+    pub(crate) grpc: SocketAddr,
 }
 
 impl Service {
@@ -35,8 +37,8 @@ impl Service {
         let settings: Vec<_> = settings.into_iter().chain(more.iter().copied()).collect();
         let config: Config = carillon_runtime::config::load(None, settings).unwrap();
         let scope = TestScope::new("ingest-api");
-        let address = ingest_api::start_on(config, scope.scope()).await.unwrap().http;
-        Self { scope, client: Client::new(address) }
+        let ports = ingest_api::start_on(config, scope.scope()).await.unwrap();
+        Self { scope, client: Client::new(ports.http), grpc: ports.grpc }
     }
 }
 

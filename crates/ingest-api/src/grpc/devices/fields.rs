@@ -14,8 +14,9 @@ use crate::bodies::device::DeviceBody;
 use crate::json::{Findings, FromJson as _, Object, Unknown};
 use crate::refusal::Refusal;
 
-/// What can be cleared by its name.
-const CLEARABLE: [&str; 7] = ["user_id", "phone", "name", "locale", "timezone", "app_version", "os_version"];
+/// What can be cleared by its name: what REST takes as null and protobuf cannot say otherwise.
+const CLEARABLE: [&str; 8] =
+    ["user_id", "phone", "name", "locale", "timezone", "attributes", "app_version", "os_version"];
 
 /// Reads a change.
 ///
@@ -174,6 +175,14 @@ mod tests {
         let set = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
         assert_eq!(read.attributes, [set("age", Some("31")), set("old", None), set("ratio", Some("0.5"))]);
         assert_eq!((read.phone, read.user_id, read.primary), (Some(None), None, Some(true)));
+    }
+
+    #[test]
+    fn all_attributes_are_cleared_by_their_name() {
+        let cleared = change(pb::DeviceFields::default(), &["attributes".to_owned()]).unwrap().change;
+        assert!(cleared.clear_attributes && cleared.attributes.is_empty());
+        let refusal = change(fields(), &["attributes".to_owned()]).unwrap_err();
+        assert_eq!(refusal.faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), ["/clear/0"]);
     }
 
     #[test]
