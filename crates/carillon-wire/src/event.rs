@@ -26,18 +26,21 @@ macro_rules! event {
                 if whole(&event) {
                     Ok(event)
                 } else {
-                    Err(DecodeError::new("an id in it is none, or a part is missing"))
+                    Err(DecodeError::new("it names nothing, an id in it is none, or a part is missing"))
                 }
             }
         }
     };
 }
 
-// Bytes of something else often read as protobuf, with nonsense in them: what names nothing is parked, not passed over.
+// Bytes of something else often read as protobuf, with nonsense in them, and no bytes at all as an event without anything in it: what names
+// nothing is parked, not passed over.
 event!(NotificationsAccepted, "carillon.events.v1.NotificationsAccepted", |event| {
-    event.notifications.iter().all(|one| is_id(&one.id))
+    !event.notifications.is_empty() && event.notifications.iter().all(|one| is_id(&one.id))
 });
-event!(DispatchChunks, "carillon.events.v1.DispatchChunks", |event| { event.chunks.iter().all(is_whole) });
+event!(DispatchChunks, "carillon.events.v1.DispatchChunks", |event| {
+    !event.chunks.is_empty() && event.chunks.iter().all(is_whole)
+});
 
 /// What every chunk of ours has. What only a newer segmenter means by it (a kind of splice that is not known here) is not for
 /// this process, and parked likewise.
@@ -203,6 +206,14 @@ mod tests {
         };
         assert!(<DispatchChunks as Event>::decode(&chunk(&[7; 16])).is_ok());
         assert!(<DispatchChunks as Event>::decode(&chunk(&[])).is_err());
+    }
+
+    #[test]
+    fn an_event_that_names_nothing_does_not_decode() {
+        assert!(<NotificationsAccepted as Event>::decode(&[]).is_err());
+        assert!(<DispatchChunks as Event>::decode(&[]).is_err());
+        let empty = DispatchChunks { chunks: Vec::new(), published_at_ms: 7 };
+        assert!(<DispatchChunks as Event>::decode(&Event::encode(&empty)).is_err());
     }
 
     fn whole() -> DispatchChunk {
