@@ -19,6 +19,16 @@ impl ServiceConfig for DatabaseSettings {
     const SECTIONS: &'static [&'static str] = &["database"];
 }
 
+/// What a command that can do without the database reads.
+#[derive(Debug, Deserialize)]
+struct PerhapsDatabase {
+    database: Option<carillon_store::Config>,
+}
+
+impl ServiceConfig for PerhapsDatabase {
+    const SECTIONS: &'static [&'static str] = &["database"];
+}
+
 /// What a command that needs the broker reads.
 #[derive(Debug, Deserialize)]
 pub(crate) struct BrokerSettings {
@@ -36,6 +46,15 @@ impl ServiceConfig for BrokerSettings {
 pub(crate) fn store(file: Option<&Path>) -> Result<Store> {
     let settings: DatabaseSettings = config::load(file, std::env::vars_os())?;
     Ok(Store::open(&settings.database, "carillon")?)
+}
+
+/// Opens the database that the settings name, if they name one.
+///
+/// # Errors
+/// The faults of the settings: what is named and cannot be meant is not the same as nothing.
+pub(crate) fn store_if_named(file: Option<&Path>) -> Result<Option<Store>> {
+    let settings: PerhapsDatabase = config::load(file, std::env::vars_os())?;
+    Ok(settings.database.map(|database| Store::open(&database, "carillon")).transpose()?)
 }
 
 /// Opens the database at `url`.

@@ -106,3 +106,14 @@ fn the_keys_of_a_kind_open_what_the_master_keys_sealed_and_nothing_of_another_ki
     assert_eq!(output.status.code(), Some(64));
     assert!(said(&output).contains("CARILLON_SECRETS__KEY"), "{}", said(&output));
 }
+
+#[test]
+fn parked_messages_are_not_counted_without_a_ledger_that_is_named_wrongly() {
+    for command in [["parked", "list"], ["parked", "replay"]] {
+        let settings =
+            [("CARILLON_AMQP__URL", "amqp://x:x@127.0.0.1:1/x"), ("CARILLON_DATABASE__URL", "nonsense-hunter2")];
+        let output = carillon(&command, &settings);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{}", said(&output));
+        assert!(said(&output).contains("database") && !said(&output).contains("hunter2"), "{}", said(&output));
+    }
+}
