@@ -15,7 +15,7 @@ run: build ## everything on this machine, with a first push; stays until Ctrl-C
 demo: build ## everything from nothing, the demo scenario, a report in target/demo.json
 	@exec $(TARGET)/debug/carillon demo
 
-test: tools ## what CI runs: checks, build, every test against its own broker and database
+test: tools ## checks, build, every test against its own broker and database
 	@exec deploy/local/test.sh
 
 bench: tools ## how fast, against what: ROWS=B4,B7, SHORT=1 for small sizes; a report in target/bench.json
@@ -44,5 +44,5 @@ image: ## every image, built without a registry and run read-only
 chart: ## lint, render and judge the Helm chart, compose file and Dockerfile
 	@exec tests/chart/check.sh
 
-ci: ## make test, then the demo, the chart checks and the short forms of faults and bench
+ci: ## what CI runs: test, the short forms of faults and bench, demo, chart
 	@exec .ci/run

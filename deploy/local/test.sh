@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What CI runs: checks, then every test against a broker and a database of its own, in a directory of its own, with ports of
+# Checks, then every test against a broker and a database of its own, in a directory of its own, with ports of
 # its own. They are stopped and deleted at the end, whatever happens.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

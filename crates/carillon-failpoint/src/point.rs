@@ -31,7 +31,7 @@ points! {
     DevicesCommit = "store.devices.commit",
     /// What tenants and operators set up: tenants, keys, apps, credentials, gateways, senders.
     SetupCommit = "store.setup.commit",
-    /// A cancelled notification.
+    /// A notification that is cancelled, paused or resumed.
     CancelCommit = "store.cancel.commit",
     /// A page of an audience: chunks, cascades, cursor.
     PagesCommit = "store.pages.commit",
@@ -87,7 +87,7 @@ points! {
     Nack = "broker.nack",
     /// A request to a push provider's gateway.
     ProviderCall = "egress.provider.call",
-    /// A request to an SMS gateway or a token endpoint.
+    /// A request to an SMS gateway, a token endpoint, or a push service that speaks no HTTP/2.
     PlainCall = "egress.plain.call",
     /// The answer to a REST call.
     RestAnswer = "ingest.rest.answer",
