@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use carillon_telemetry::metrics::{Gauge, Held};
+use carillon_telemetry::metrics::Gauge;
 use carillon_vault::{Context, KindVault};
 use tokio::time::Instant;
 
@@ -15,50 +15,43 @@ use crate::provider::{Misconfigured, Provider};
 
 /// Credentials that are kept; the one that was longest unused makes room.
 const MOST: usize = 1024;
+/// How often hosts are looked for that nobody sends to any more.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// A credential and what was learned about it.
 pub(crate) struct Opened<C> {
     pub(crate) credential: Arc<C>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    gate: Gate,
-    /// Counts each host's breaker as open for as long as it is, or until the credential is forgotten.
-    open: HashMap<Box<str>, Held>,
+    gate: Mutex<Gate>,
 }
 
 impl<C> Opened<C> {
     /// See [`Gate::admit`].
     pub(crate) fn admit(&self, host: &str, now: Instant) -> Admission {
-        self.state().gate.admit(host, now)
+        self.gate().admit(host, now)
     }
 
     /// See [`Gate::brakes`].
     pub(crate) fn brakes(&self, suspicious: bool, now: Instant) -> Brakes {
-        self.state().gate.brakes(suspicious, now)
+        self.gate().brakes(suspicious, now)
     }
 
     /// See [`Gate::closed`].
     pub(crate) fn closed<'h>(&self, hosts: impl Iterator<Item = &'h str>, now: Instant) -> Option<Duration> {
-        self.state().gate.closed(hosts, now)
+        self.gate().closed(hosts, now)
     }
 
     /// See [`Gate::learn`]; `breakers` counts the open ones.
     pub(crate) fn learn(&self, lesson: Lesson, host: &str, now: Instant, breakers: &Gauge) -> Change {
-        let mut state = self.state();
-        let change = state.gate.learn(lesson, host, now);
-        match change {
-            Change::Opened => drop(state.open.insert(host.into(), breakers.hold())),
-            Change::Recovered => drop(state.open.remove(host)),
-            Change::None | Change::Refused => {}
+        let mut gate = self.gate();
+        let change = gate.learn(lesson, host, now);
+        if change == Change::Opened {
+            gate.count(host, breakers);
         }
         change
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,19 +64,25 @@ pub(crate) struct Credentials<P: Provider> {
 struct Known<C> {
     by_name: HashMap<Name, (Arc<Opened<C>>, u64)>,
     uses: u64,
+    forgot_at: Option<Instant>,
 }
 
 type Name = (String, String, u32);
 
 impl<P: Provider> Credentials<P> {
     pub(crate) fn new(vault: KindVault) -> Self {
-        Self { vault, known: Mutex::new(Known { by_name: HashMap::new(), uses: 0 }) }
+        Self { vault, known: Mutex::new(Known { by_name: HashMap::new(), uses: 0, forgot_at: None }) }
     }
 
     /// The credential that a chunk carries, opened now if it is not known.
     pub(crate) fn of(&self, chunk: &Chunk, provider: &P) -> Result<Arc<Opened<P::Credential>>, Misconfigured> {
         let name = (chunk.facts.tenant.clone(), chunk.facts.app.clone(), chunk.credential_version);
-        if let Some(known) = self.lock().get(&name) {
+        let known = {
+            let mut known = self.lock();
+            known.forget(Instant::now());
+            known.get(&name)
+        };
+        if let Some(known) = known {
             return Ok(known);
         }
         let context = Context {
@@ -95,7 +94,7 @@ impl<P: Provider> Credentials<P> {
         let plaintext =
             self.vault.open(&context, &chunk.sealed).map_err(|error| Misconfigured(error.to_string().into()))?;
         let credential = Arc::new(provider.open(plaintext.expose())?);
-        let opened = Arc::new(Opened { credential, state: Mutex::default() });
+        let opened = Arc::new(Opened { credential, gate: Mutex::default() });
         Ok(self.lock().keep(name, opened))
     }
 
@@ -112,6 +111,15 @@ impl<C> Known<C> {
         Some(Arc::clone(opened))
     }
 
+    /// Lets go of hosts that nobody sends to any more, whoever's they were, so that they are not shown as down for ever.
+    fn forget(&mut self, now: Instant) {
+        if now.saturating_duration_since(*self.forgot_at.get_or_insert(now)) < FORGET_EVERY {
+            return;
+        }
+        self.forgot_at = Some(now);
+        self.by_name.values().for_each(|(opened, _)| opened.gate().forget(now));
+    }
+
     /// Two chunks may open the same credential at once: the first one's state counts.
     fn keep(&mut self, name: Name, opened: Arc<Opened<C>>) -> Arc<Opened<C>> {
         if let Some(known) = self.get(&name) {
@@ -123,5 +131,27 @@ impl<C> Known<C> {
         }
         self.by_name.insert(name, (Arc::clone(&opened), self.uses));
         opened
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::OPENS_AFTER;
+    use crate::host::STALE;
+    use carillon_telemetry::metrics::gauge;
+    use carillon_telemetry::names;
+
+    #[test]
+    fn a_host_that_nobody_sends_to_any_more_is_not_shown_as_down_for_ever() {
+        let (now, shown) = (Instant::now(), gauge(&names::INFLIGHT, &[("stage", "breakers of forgotten hosts")]));
+        let opened = Arc::new(Opened { credential: Arc::new(()), gate: Mutex::default() });
+        (0..OPENS_AFTER).for_each(|_| _ = opened.learn(Lesson::Fails, "gone.example", now, &shown));
+        let mut known = Known { by_name: HashMap::new(), uses: 0, forgot_at: None };
+        known.keep(("tenant".to_owned(), "app".to_owned(), 1), opened);
+        known.forget(now);
+        assert_eq!(shown.get(), 1);
+        known.forget(now + STALE * 2);
+        assert_eq!(shown.get(), 0);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use carillon_domain::platform::Lane;
 use carillon_runtime::Clock;
+use carillon_telemetry::names::field;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -12,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chunk::Chunk;
 use crate::credentials::{Credentials, Opened};
-use crate::gate::Change;
+use crate::gate::{Change, PREPARATION};
 use crate::ledger::{Ledger, Reporter};
 use crate::metrics::Meters;
 use crate::pace::Paces;
-use crate::plan;
+use crate::plan::{self, Lesson};
 use crate::provider::{Provider, Verdict};
 
 /// One process's dispatching, both lanes.
@@ -63,23 +64,31 @@ impl<P: Provider> Engine<P> {
         now: Instant,
     ) {
         let change = opened.learn(plan::lesson(verdict), host, now, &self.meters.breakers);
-        announce(chunk, change, verdict);
+        let said = if let Verdict::Misconfigured { detail } = verdict { detail } else { "" };
+        announce(chunk, host, change, said);
+    }
+
+    /// What the messages share could be made: whatever was in its way is over.
+    pub(crate) fn prepared(&self, chunk: &Chunk, opened: &Opened<P::Credential>, now: Instant) {
+        let change = opened.learn(Lesson::Works, PREPARATION, now, &self.meters.breakers);
+        announce(chunk, PREPARATION, change, "");
     }
 }
 
-/// Says what everybody should know.
-fn announce(chunk: &Chunk, change: Change, verdict: &Verdict) {
+/// Says what everybody should know. A preparation concerns all hosts and names none; nor does a provider that has but one.
+fn announce(chunk: &Chunk, host: &str, change: Change, said: &str) {
     let facts = &chunk.facts;
-    match (change, verdict) {
-        (Change::Refused, Verdict::Misconfigured { detail }) => {
-            tracing::warn!(tenant.id = %facts.tenant, app.id = %facts.app, reason = %detail, "the provider refuses a credential; its messages wait");
+    let host = Some(host).filter(|host| !host.is_empty() && *host != PREPARATION);
+    match change {
+        Change::None => {}
+        Change::Refused => {
+            tracing::warn!({ field::SERVER_ADDRESS } = host, tenant.id = %facts.tenant, app.id = %facts.app, reason = said, "the provider refuses a credential; its messages wait");
         }
-        (Change::Opened, _) => {
-            tracing::warn!(tenant.id = %facts.tenant, app.id = %facts.app, "the provider fails; messages wait until it is back");
+        Change::Opened => {
+            tracing::warn!({ field::SERVER_ADDRESS } = host, tenant.id = %facts.tenant, app.id = %facts.app, "the provider fails; messages wait until it is back");
         }
-        (Change::Recovered, _) => {
-            tracing::info!(tenant.id = %facts.tenant, app.id = %facts.app, "the provider answers again");
+        Change::Recovered => {
+            tracing::info!({ field::SERVER_ADDRESS } = host, tenant.id = %facts.tenant, app.id = %facts.app, "the provider answers again");
         }
-        _ => {}
     }
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::chunk::Chunk;
 use crate::engine::Engine;
+use crate::line::Open;
 use crate::provider::{Message, Provider, Verdict};
-use crate::sending::Open;
 
 /// A message with its body.
 pub(crate) struct Ready {
@@ -23,14 +23,14 @@ pub(crate) struct Ready {
 }
 
 /// One provider call.
-pub(crate) async fn fly<P: Provider>(
+pub(crate) async fn fly<'a, P: Provider>(
     engine: &Engine<P>,
     chunk: &Chunk,
     prepared: &P::Prepared,
-    open: Open,
+    open: Open<'a>,
     ready: Ready,
     permit: OwnedSemaphorePermit,
-) -> Landed {
+) -> Landed<'a> {
     let target = &chunk.targets[open.index];
     let _stream = engine.meters.streams.hold();
     let began = Instant::now();
@@ -62,8 +62,8 @@ pub(crate) async fn fly<P: Provider>(
 }
 
 /// A message that is not under way any more.
-pub(crate) struct Landed {
-    pub(crate) open: Open,
+pub(crate) struct Landed<'a> {
+    pub(crate) open: Open<'a>,
     /// Nothing if the provider's code panicked.
     pub(crate) verdict: Option<Verdict>,
     pub(crate) took: Duration,

@@ -1,21 +1,23 @@
-//! Whether a credential's messages may go: not while their host fails, while the provider asks for patience or refuses the credential.
+//! Whether a credential's messages may go: not while their host fails or refuses the credential, nor while the provider asks for patience.
 //!
 //! A pure state machine per credential: one app's trouble holds only its own chunks, and a new version of a credential
-//! starts with a clean slate. Where a credential reaches several hosts, each has a breaker of its own: a browser's push service that is
-//! down holds nobody else's.
+//! starts with a clean slate. Where a credential reaches several hosts, each is known by itself: a browser's push service that is
+//! down, or that takes our signatures for bad, holds nobody else's.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use carillon_telemetry::metrics::Gauge;
 use tokio::time::Instant;
 
 use crate::brake::Brake;
-use crate::breaker::{Breaker, Passage, Turn};
+use crate::breaker::Passage;
+use crate::host::Host;
 use crate::plan::{IN_PROCESS, Lesson};
 
 /// How long the brake holds an app.
 const BRAKE_HOLD: Duration = Duration::from_secs(600);
-/// Hosts with a breaker that is not calm; those beyond go as if they were well.
+/// Hosts that are not well; those beyond go as if they were.
 const MOST_HOSTS: usize = 1024;
 /// The name of what is asked once for a whole chunk, such as a token endpoint. No host has it.
 pub(crate) const PREPARATION: &str = "\0preparation";
@@ -51,7 +53,7 @@ pub(crate) enum Change {
     Opened,
     /// The host is back.
     Recovered,
-    /// The credential is refused.
+    /// The credential is refused, by the host or (where it was asked for all hosts) altogether.
     Refused,
 }
 
@@ -64,36 +66,6 @@ pub(crate) enum Brakes {
     Now,
     /// Yes, as those before.
     Still,
-}
-
-/// A host that is, or was of late, not well.
-#[derive(Debug, Default)]
-struct Host {
-    /// What it asked for.
-    closed_until: Option<Instant>,
-    breaker: Breaker,
-}
-
-impl Host {
-    fn admit(&mut self, now: Instant) -> Passage {
-        match left(self.closed_until, now) {
-            Some(wait) if wait <= IN_PROCESS => Passage::Wait(wait),
-            Some(wait) => Passage::Hold(wait),
-            None => {
-                self.closed_until = None;
-                self.breaker.admit(now)
-            }
-        }
-    }
-
-    fn holds(&self, now: Instant) -> Option<Duration> {
-        let asked = left(self.closed_until, now).filter(|wait| *wait > IN_PROCESS);
-        asked.or_else(|| self.breaker.holds(now))
-    }
-
-    fn is_calm(&self) -> bool {
-        self.closed_until.is_none() && self.breaker.is_calm()
-    }
 }
 
 /// What is left until then, if anything is.
@@ -163,13 +135,20 @@ impl Gate {
                 self.close_for(wait, now);
                 change
             }
-            Lesson::Refused(wait) => {
-                let known = self.closed_until.is_some_and(|until| until > now);
-                let change = self.works(host, now);
-                self.close_for(wait, now);
-                if known { change } else { Change::Refused }
-            }
+            Lesson::Refused(wait) => self.refuses(host, wait, now),
         }
+    }
+
+    /// Shows a host's breaker in `open` for as long as it is, or until the host is forgotten.
+    pub(crate) fn count(&mut self, host: &str, open: &Gauge) {
+        if let Some(known) = self.hosts.get_mut(host) {
+            known.count(open);
+        }
+    }
+
+    /// Forgets hosts that nobody has asked for in a long while, and what they showed.
+    pub(crate) fn forget(&mut self, now: Instant) {
+        self.hosts.retain(|_, known| !known.is_stale(now));
     }
 
     /// Told of each refusal that kills a token if it is alone, and of every other final answer. When nearly all answers are
@@ -198,25 +177,42 @@ impl Gate {
             return Change::None;
         }
         let Some(known) = self.hosts.get_mut(host) else { return Change::None };
-        let turn = known.breaker.works(now);
+        let recovered = known.works(now);
         // A preparation serves a whole chunk: nothing needs to be ramped up.
         if known.is_calm() || host == PREPARATION {
             self.hosts.remove(host);
         }
-        if turn == Turn::Recovered { Change::Recovered } else { Change::None }
+        if recovered { Change::Recovered } else { Change::None }
     }
 
     fn fails(&mut self, host: &str, until: Option<Instant>, now: Instant) -> Change {
+        let Some(known) = self.known(host, now) else { return Change::None };
+        if known.fails(until, now) { Change::Opened } else { Change::None }
+    }
+
+    /// The host answers; what it says is about us. Others may take the same credential, unless it was refused before any was asked.
+    fn refuses(&mut self, host: &str, wait: Duration, now: Instant) -> Change {
+        let change = self.works(host, now);
+        let told = if host == PREPARATION {
+            let told = left(self.closed_until, now).is_some();
+            self.close_for(wait, now);
+            told
+        } else {
+            // Where there is no room for it, each of its messages is refused by itself, and nothing more is said.
+            self.known(host, now).is_none_or(|known| known.close(now + wait, now))
+        };
+        if told { change } else { Change::Refused }
+    }
+
+    /// A host's state, made now if there is none and room for it. What would still hold messages back never makes room.
+    fn known(&mut self, host: &str, now: Instant) -> Option<&mut Host> {
         if !self.hosts.contains_key(host) && self.hosts.len() >= MOST_HOSTS {
-            self.hosts.retain(|_, known| !known.breaker.is_closed());
+            self.hosts.retain(|_, known| known.matters(now));
             if self.hosts.len() >= MOST_HOSTS {
-                return Change::None;
+                return None;
             }
         }
-        let known = self.hosts.entry(host.into()).or_default();
-        known.closed_until = known.closed_until.max(until);
-        let turn = known.breaker.fails(now);
-        if turn == Turn::Opened { Change::Opened } else { Change::None }
+        Some(self.hosts.entry(host.into()).or_default())
     }
 }
 
@@ -224,6 +220,9 @@ impl Gate {
 mod tests {
     use super::*;
     use crate::breaker::{OPENS_AFTER, PROBE_EVERY};
+    use crate::host::STALE;
+    use carillon_telemetry::metrics::gauge;
+    use carillon_telemetry::names;
     use proptest::prelude::*;
 
     const HOST: &str = "push.example";
@@ -301,9 +300,78 @@ mod tests {
     fn a_shorter_throttle_does_not_end_a_longer_one() {
         let now = Instant::now();
         let mut gate = Gate::default();
-        gate.learn(Lesson::Refused(Duration::from_secs(60)), HOST, now);
+        gate.learn(Lesson::Pause(Duration::from_secs(60)), HOST, now);
         gate.learn(Lesson::Pause(Duration::from_secs(2)), HOST, now);
         assert_eq!(gate.admit(HOST, now), Admission::Hold(Duration::from_secs(60), Reach::Credential));
+    }
+
+    #[test]
+    fn a_host_that_refuses_the_credential_holds_its_own_messages_and_says_so_once() {
+        let now = Instant::now();
+        let minute = Duration::from_secs(60);
+        let mut gate = Gate::default();
+        let said = [(); 3].map(|()| gate.learn(Lesson::Refused(minute), HOST, now));
+        assert_eq!(said, [Change::Refused, Change::None, Change::None]);
+        assert_eq!(gate.admit(HOST, now), Admission::Hold(minute, Reach::Host));
+        assert_eq!(gate.admit("other.example", now), Admission::Go);
+        assert_eq!(gate.closed([HOST, "other.example"].into_iter(), now), None);
+        assert_eq!(gate.admit(HOST, now + minute), Admission::Go);
+        assert!(gate.hosts.is_empty(), "what it said is over");
+        assert_eq!(gate.learn(Lesson::Refused(minute), HOST, now + minute), Change::Refused);
+    }
+
+    #[test]
+    fn a_credential_that_is_refused_before_any_host_was_asked_holds_them_all() {
+        let now = Instant::now();
+        let minute = Duration::from_secs(60);
+        let mut gate = Gate::default();
+        let said = [(); 2].map(|()| gate.learn(Lesson::Refused(minute), PREPARATION, now));
+        assert_eq!(said, [Change::Refused, Change::None]);
+        assert_eq!(gate.admit(HOST, now), Admission::Hold(minute, Reach::Credential));
+        assert_eq!(gate.closed([HOST].into_iter(), now), Some(minute));
+    }
+
+    #[test]
+    fn a_full_table_keeps_what_still_holds_and_lets_go_of_what_does_not() {
+        let now = Instant::now();
+        let mut gate = Gate::default();
+        gate.learn(Lesson::Away(Duration::from_secs(30)), HOST, now);
+        for number in 0..2 * MOST_HOSTS {
+            gate.learn(Lesson::Fails, &format!("{number}.example"), now);
+        }
+        assert_eq!(gate.admit(HOST, now), Admission::Hold(Duration::from_secs(30), Reach::Host));
+        for number in 0..2 * MOST_HOSTS {
+            (0..OPENS_AFTER).for_each(|_| _ = gate.learn(Lesson::Fails, &format!("{number}.example"), now));
+        }
+        let later = now + STALE * 2;
+        let lately = "lately.example";
+        (0..OPENS_AFTER).for_each(|_| _ = gate.learn(Lesson::Fails, lately, later));
+        assert!(matches!(gate.admit(lately, later), Admission::Hold(_, Reach::Host)), "the dead made room");
+    }
+
+    #[test]
+    fn a_breaker_is_counted_while_it_is_open_however_that_ends() {
+        let shown = gauge(&names::INFLIGHT, &[("stage", "breakers of a test")]);
+        let now = Instant::now();
+        let open = || {
+            let mut gate = opened(now);
+            gate.count(HOST, &shown);
+            assert_eq!(shown.get(), 1);
+            gate
+        };
+        let mut works = open();
+        works.learn(Lesson::Works, HOST, now);
+        assert_eq!(shown.get(), 0, "it works");
+        let mut refused = open();
+        assert_eq!(refused.learn(Lesson::Refused(Duration::from_secs(60)), HOST, now), Change::Refused);
+        assert_eq!(shown.get(), 0, "it answers, with a refusal");
+        let mut forgotten = open();
+        forgotten.forget(now + STALE / 2);
+        assert_eq!(shown.get(), 1, "it may well be asked again");
+        forgotten.forget(now + STALE * 2);
+        assert_eq!((shown.get(), forgotten.hosts.len()), (0, 0), "nobody sends there any more");
+        drop(open());
+        assert_eq!(shown.get(), 0, "the credential is gone");
     }
 
     #[test]
@@ -336,6 +404,7 @@ mod tests {
                 gate.learn(all[usize::from(kind)], host(of), now);
             }
             now += Duration::from_secs(120);
+            gate.forget(now);
             for host in ["a", "b", "c"] {
                 prop_assert!(gate.closed([host].into_iter(), now).is_none());
                 prop_assert!(matches!(gate.admit(host, now), Admission::Go | Admission::Probe));

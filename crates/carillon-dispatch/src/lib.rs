@@ -22,6 +22,7 @@ mod dispatcher;
 mod engine;
 mod flight;
 mod gate;
+mod host;
 mod ledger;
 mod line;
 mod metrics;

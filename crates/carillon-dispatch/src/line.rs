@@ -5,13 +5,24 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use crate::gate::Reach;
-use crate::sending::Open;
 
-/// A chunk's messages in the order in which they go. `H` names the host of one.
-pub(crate) struct Line<'a, H> {
-    host: H,
-    ready: VecDeque<Open>,
-    later: Vec<(Instant, Open)>,
+/// A message that is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Open<'a> {
+    /// Into the chunk's targets.
+    pub(crate) index: usize,
+    /// Where it goes, as [`crate::Provider::host`] says.
+    pub(crate) host: &'a str,
+    /// Provider calls so far.
+    pub(crate) attempts: u8,
+    /// Those of them that this chunk's handling made.
+    pub(crate) retries: u8,
+}
+
+/// A chunk's messages in the order in which they go.
+pub(crate) struct Line<'a> {
+    ready: VecDeque<Open<'a>>,
+    later: Vec<(Instant, Open<'a>)>,
     /// Nothing starts before.
     not_until: Option<Instant>,
     probes: Vec<Probe<'a>>,
@@ -22,17 +33,12 @@ struct Probe<'a> {
     index: usize,
     host: &'a str,
     /// What goes once it has come back with good news.
-    behind: Vec<Open>,
+    behind: Vec<Open<'a>>,
 }
 
-impl<'a, H: Fn(Open) -> &'a str> Line<'a, H> {
-    pub(crate) fn new(host: H, ready: VecDeque<Open>) -> Self {
-        Self { host, ready, later: Vec::new(), not_until: None, probes: Vec::new() }
-    }
-
-    /// The host of a message.
-    pub(crate) fn host(&self, open: Open) -> &'a str {
-        (self.host)(open)
+impl<'a> Line<'a> {
+    pub(crate) fn new(ready: VecDeque<Open<'a>>) -> Self {
+        Self { ready, later: Vec::new(), not_until: None, probes: Vec::new() }
     }
 
     /// Whether nothing is left but what waits for a probe, which is under way.
@@ -70,34 +76,34 @@ impl<'a, H: Fn(Open) -> &'a str> Line<'a, H> {
     }
 
     /// The next one, which is kept.
-    pub(crate) fn front(&self) -> Option<Open> {
+    pub(crate) fn front(&self) -> Option<Open<'a>> {
         self.ready.front().copied()
     }
 
     /// The next one, which goes.
-    pub(crate) fn pop(&mut self) -> Option<Open> {
+    pub(crate) fn pop(&mut self) -> Option<Open<'a>> {
         self.ready.pop_front()
     }
 
     /// Not before `at`.
-    pub(crate) fn put_off(&mut self, open: Open, at: Instant) {
+    pub(crate) fn put_off(&mut self, open: Open<'a>, at: Instant) {
         self.later.push((at, open));
     }
 
     /// The front is the probe of its host.
-    pub(crate) fn probe(&mut self, open: Open) {
-        self.probes.push(Probe { index: open.index, host: self.host(open), behind: Vec::new() });
+    pub(crate) fn probe(&mut self, open: Open<'a>) {
+        self.probes.push(Probe { index: open.index, host: open.host, behind: Vec::new() });
     }
 
-    /// Puts the front behind its host's probe, if there is one under way.
-    pub(crate) fn is_behind_probe(&mut self, host: &str) -> bool {
+    /// Puts the front behind its host's probe; false if there is none under way.
+    pub(crate) fn put_behind_probe(&mut self, host: &str) -> bool {
         let Some(probe) = self.probes.iter_mut().find(|probe| probe.host == host) else { return false };
         probe.behind.extend(self.ready.pop_front());
         true
     }
 
     /// A message has come back; if it was a probe, what waits for it goes on.
-    pub(crate) fn landed(&mut self, open: Open) {
+    pub(crate) fn landed(&mut self, open: Open<'a>) {
         if let Some(at) = self.probes.iter().position(|probe| probe.index == open.index) {
             self.ready.extend(self.probes.swap_remove(at).behind);
         }
@@ -105,7 +111,7 @@ impl<'a, H: Fn(Open) -> &'a str> Line<'a, H> {
 
     /// Nothing of this reach before `until`. Messages to other hosts need not wait for one that is slow to come back.
     pub(crate) fn wait(&mut self, host: &str, until: Instant, reach: Reach) {
-        if reach == Reach::Credential || self.ready.iter().all(|open| self.host(*open) == host) {
+        if reach == Reach::Credential || self.ready.iter().all(|open| open.host == host) {
             self.not_until = Some(until);
             return;
         }
@@ -115,29 +121,29 @@ impl<'a, H: Fn(Open) -> &'a str> Line<'a, H> {
     }
 
     /// Takes what this is about out of the line.
-    pub(crate) fn take(&mut self, host: &str, reach: Reach) -> Vec<Open> {
+    pub(crate) fn take(&mut self, host: &str, reach: Reach) -> Vec<Open<'a>> {
         if reach == Reach::Credential {
             return self.take_all();
         }
         let mut taken = self.take_ready(host);
         let later = std::mem::take(&mut self.later);
-        let (theirs, others): (Vec<_>, Vec<_>) = later.into_iter().partition(|(_, open)| self.host(*open) == host);
+        let (theirs, others): (Vec<_>, Vec<_>) = later.into_iter().partition(|(_, open)| open.host == host);
         self.later = others;
         taken.extend(theirs.into_iter().map(|(_, open)| open));
         taken
     }
 
     /// Takes everything out of the line.
-    pub(crate) fn take_all(&mut self) -> Vec<Open> {
-        let mut taken: Vec<Open> = std::mem::take(&mut self.ready).into();
+    pub(crate) fn take_all(&mut self) -> Vec<Open<'a>> {
+        let mut taken: Vec<Open<'a>> = std::mem::take(&mut self.ready).into();
         taken.extend(std::mem::take(&mut self.later).into_iter().map(|(_, open)| open));
         taken.extend(self.probes.iter_mut().flat_map(|probe| std::mem::take(&mut probe.behind)));
         taken
     }
 
-    fn take_ready(&mut self, host: &str) -> Vec<Open> {
+    fn take_ready(&mut self, host: &str) -> Vec<Open<'a>> {
         let ready = std::mem::take(&mut self.ready);
-        let (theirs, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(|open| self.host(*open) == host);
+        let (theirs, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(|open| open.host == host);
         self.ready = others.into();
         theirs
     }
@@ -148,16 +154,16 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn open(index: usize) -> Open {
-        Open { index, attempts: 0, retries: 0 }
-    }
-
     /// Even ones go to `a`, odd ones to `b`.
-    fn line(count: usize) -> Line<'static, impl Fn(Open) -> &'static str> {
-        Line::new(|open| if open.index % 2 == 0 { "a" } else { "b" }, (0..count).map(open).collect())
+    fn open(index: usize) -> Open<'static> {
+        Open { index, host: if index.is_multiple_of(2) { "a" } else { "b" }, attempts: 0, retries: 0 }
     }
 
-    fn indices(opens: Vec<Open>) -> Vec<usize> {
+    fn line(count: usize) -> Line<'static> {
+        Line::new((0..count).map(open).collect())
+    }
+
+    fn indices(opens: Vec<Open<'_>>) -> Vec<usize> {
         opens.into_iter().map(|open| open.index).collect()
     }
 
@@ -188,11 +194,11 @@ mod tests {
         let probe = line.front().unwrap();
         line.probe(probe);
         line.pop();
-        assert!(!line.is_behind_probe("b"));
+        assert!(!line.put_behind_probe("b"));
         line.pop();
-        assert!(line.is_behind_probe("a"));
+        assert!(line.put_behind_probe("a"));
         line.pop();
-        assert!(line.is_behind_probe("a"));
+        assert!(line.put_behind_probe("a"));
         assert!(line.is_empty() && line.is_left());
         line.landed(probe);
         assert_eq!(indices(line.take_all()), [2, 4]);

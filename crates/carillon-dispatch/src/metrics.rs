@@ -23,7 +23,7 @@ pub(crate) struct Meters {
     refused: Counter,
     unregistered: Counter,
     bad_tokens: Counter,
-    chunks: [Counter; 4],
+    chunks: [Counter; 5],
     pub(crate) breakers: Gauge,
     pub(crate) streams: Gauge,
     pub(crate) inflight: Gauge,
@@ -38,6 +38,8 @@ pub(crate) enum LetGo {
     Deferred,
     Stopped,
     LostClaim,
+    /// A message of it broke its handler.
+    Panicked,
 }
 
 impl Meters {
@@ -58,7 +60,7 @@ impl Meters {
             refused: counter(&names::CREDENTIALS_REJECTED, &[platform]),
             unregistered: invalidated("unregistered"),
             bad_tokens: invalidated("bad_token"),
-            chunks: ["done", "deferred", "cancelled", "lost_claim"].map(finished),
+            chunks: ["done", "deferred", "cancelled", "lost_claim", "panicked"].map(finished),
             breakers: gauge(&names::CIRCUIT_OPEN, &[platform]),
             streams: gauge(&names::PROVIDER_STREAMS, &[platform]),
             inflight: gauge(&names::INFLIGHT, &[("stage", "chunk")]),

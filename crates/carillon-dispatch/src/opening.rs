@@ -14,11 +14,12 @@ use crate::credentials::Opened;
 use crate::engine::Engine;
 use crate::flight::random;
 use crate::gate::PREPARATION;
+use crate::line::Open;
 use crate::metrics::LetGo;
 use crate::outbox::{NotCommitted, Outbox};
-use crate::plan::{self, Lesson, Situation, Step};
+use crate::plan::{self, Situation, Step};
 use crate::provider::{Provider, Scope, Verdict};
-use crate::sending::{Open, Sending};
+use crate::sending::Sending;
 
 /// How long a provider may take to make what a chunk's messages share.
 const PREPARE: Duration = Duration::from_secs(3);
@@ -63,13 +64,13 @@ pub(crate) async fn send_chunk<P: Provider>(
 }
 
 /// Closes what needs no provider: the suppressed, the expired, and what no variant was rendered for.
-fn close_unsendable<P: Provider>(
+fn close_unsendable<'a, P: Provider>(
     engine: &Engine<P>,
-    chunk: &Chunk,
+    chunk: &'a Chunk,
     open: &[(usize, u8)],
     outbox: &mut Outbox,
     now: Instant,
-) -> VecDeque<Open> {
+) -> VecDeque<Open<'a>> {
     let expired = engine.time(now) >= chunk.facts.expires_at;
     let mut ready = VecDeque::with_capacity(open.len());
     for (index, attempts) in open {
@@ -85,7 +86,8 @@ fn close_unsendable<P: Provider>(
             tracing::error!(run.id = %chunk.id.run.0, chunk.id = chunk.id.number, "a target names a variant that is not there");
             Progress::Closed { status: Status::Failed, reason: Some(Reason::Unknown), provider_id: None }
         } else {
-            ready.push_back(Open { index: *index, attempts: *attempts, retries: 0 });
+            let host = engine.shared.provider.host(&target.token, target.environment);
+            ready.push_back(Open { index: *index, host, attempts: *attempts, retries: 0 });
             continue;
         };
         let token = TokenVerdict::Keep;
@@ -98,24 +100,20 @@ fn close_unsendable<P: Provider>(
 async fn prepare<P: Provider>(
     engine: &Engine<P>,
     chunk: &Chunk,
-    ready: &VecDeque<Open>,
+    ready: &VecDeque<Open<'_>>,
 ) -> Result<(Arc<Opened<P::Credential>>, P::Prepared), Verdict> {
     let provider = &engine.shared.provider;
     let opened = engine.shared.credentials.of(chunk, provider).map_err(|error| {
         tracing::warn!(tenant.id = %chunk.facts.tenant, app.id = %chunk.facts.app, %error, "a credential cannot be used");
         Verdict::Misconfigured { detail: error.0 }
     })?;
-    let hosts = ready.iter().map(|open| {
-        let target = &chunk.targets[open.index];
-        provider.host(&target.token, target.environment)
-    });
-    if let Some(wait) = opened.closed(hosts, Instant::now()) {
+    if let Some(wait) = opened.closed(ready.iter().map(|open| open.host), Instant::now()) {
         return Err(Verdict::Throttled { retry_after: Some(wait), scope: Scope::Credential });
     }
     let preparing = timeout(PREPARE, provider.prepare(&chunk.facts, &opened.credential)).await;
     match preparing.unwrap_or(Err(Verdict::Unavailable { retry_after: None })) {
         Ok(prepared) => {
-            opened.learn(Lesson::Works, PREPARATION, Instant::now(), &engine.meters.breakers);
+            engine.prepared(chunk, &opened, Instant::now());
             Ok((opened, prepared))
         }
         Err(verdict) => {
@@ -130,7 +128,7 @@ fn hold_all<P: Provider>(
     engine: &Engine<P>,
     chunk: &Chunk,
     verdict: &Verdict,
-    ready: VecDeque<Open>,
+    ready: VecDeque<Open<'_>>,
     outbox: &mut Outbox,
 ) {
     let now = Instant::now();

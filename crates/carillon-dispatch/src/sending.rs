@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::flight::{Landed, Ready, fly, random};
 use crate::gate::{Admission, Brakes, Gate, Reach};
 use crate::ledger::Answer;
-use crate::line::Line;
+use crate::line::{Line, Open};
 use crate::metrics::LetGo;
 use crate::outbox::{NotCommitted, Outbox, UNCOMMITTED};
 use crate::pace::Pace;
@@ -32,19 +32,6 @@ const LONGEST: Duration = Duration::from_secs(40);
 /// Retries of one message without going through the ledger.
 const RETRIES: u8 = 2;
 
-/// A message that is to be sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Open {
-    /// Into the chunk's targets.
-    pub(crate) index: usize,
-    /// Provider calls so far.
-    pub(crate) attempts: u8,
-    /// Those of them that this chunk's handling made.
-    pub(crate) retries: u8,
-}
-
-type HostOf<'a> = Box<dyn Fn(Open) -> &'a str + Send + Sync + 'a>;
-
 /// A chunk in work. `Ok` from [`Sending::run`] means that nothing is left in flight, [`Sending::release`] commits the rest.
 pub(crate) struct Sending<'a, P: Provider> {
     engine: &'a Engine<P>,
@@ -54,7 +41,7 @@ pub(crate) struct Sending<'a, P: Provider> {
     outbox: Outbox,
     lease_until: Instant,
     began: Instant,
-    line: Line<'a, HostOf<'a>>,
+    line: Line<'a>,
     stopping: bool,
     let_go: LetGo,
 }
@@ -65,15 +52,11 @@ impl<'a, P: Provider> Sending<'a, P> {
         chunk: &'a Chunk,
         opened: Arc<Opened<P::Credential>>,
         lease_until: Instant,
-        ready: VecDeque<Open>,
+        ready: VecDeque<Open<'a>>,
         outbox: Outbox,
     ) -> Self {
         let quota = engine.shared.provider.quota(&opened.credential);
         let now = Instant::now();
-        let host_of: HostOf<'a> = Box::new(move |open| {
-            let target = &chunk.targets[open.index];
-            engine.shared.provider.host(&target.token, target.environment)
-        });
         let pace = quota.map(|quota| engine.shared.paces.of(&quota, engine.shared.ledger.claimers(), now));
         Self {
             engine,
@@ -83,7 +66,7 @@ impl<'a, P: Provider> Sending<'a, P> {
             outbox,
             lease_until,
             began: now,
-            line: Line::new(host_of, ready),
+            line: Line::new(ready),
             stopping: false,
             let_go: LetGo::Done,
         }
@@ -102,14 +85,15 @@ impl<'a, P: Provider> Sending<'a, P> {
         loop {
             let now = Instant::now();
             self.wake(now);
+            self.heed(stop, lost, now);
             if flights.is_empty() && self.line.is_empty() {
                 return Ok(());
             }
             if self.outbox.due_at().is_some_and(|due| due <= now) {
                 self.outbox.tell(now).await;
             }
-            // Several before anything is polled: what is handed to HTTP/2 together leaves in one write. No more than may lie
-            // uncommitted, should all of them be answered at once.
+            // Several before anything is polled: what is handed to HTTP/2 together leaves in one write. As many at once as could be
+            // reported together; what is in flight already comes on top.
             let most = flights.len() + UNCOMMITTED.saturating_sub(self.outbox.uncommitted());
             while flights.len() < most
                 && self.may_start(flights.len(), now)
@@ -135,8 +119,8 @@ impl<'a, P: Provider> Sending<'a, P> {
                         self.land(landed);
                     }
                 }
-                () = stop.cancelled(), if !self.stopping => self.stop(LetGo::Stopped, now),
-                () = lost.cancelled(), if !self.stopping => self.stop(LetGo::LostClaim, now),
+                () = stop.cancelled(), if !self.stopping => {}
+                () = lost.cancelled(), if !self.stopping => {}
                 permit = poll_fn(|cx| permits.poll_acquire(cx)), if may_start => {
                     if let Some(permit) = permit
                         && let Some((open, message)) = self.next()
@@ -146,6 +130,18 @@ impl<'a, P: Provider> Sending<'a, P> {
                 }
                 () = sleep_until(wake_at) => {}
             }
+        }
+    }
+
+    /// Looked at before each burst: while answers keep coming, nothing else of the loop's waiting gets its turn.
+    fn heed(&mut self, stop: &CancellationToken, lost: &CancellationToken, now: Instant) {
+        if self.stopping {
+            return;
+        }
+        if stop.is_cancelled() {
+            self.stop(LetGo::Stopped, now);
+        } else if lost.is_cancelled() {
+            self.stop(LetGo::LostClaim, now);
         }
     }
 
@@ -180,7 +176,7 @@ impl<'a, P: Provider> Sending<'a, P> {
     }
 
     /// The next message, if it may go now. What may not is closed, deferred or left.
-    fn next(&mut self) -> Option<(Open, Ready)> {
+    fn next(&mut self) -> Option<(Open<'a>, Ready)> {
         let now = Instant::now();
         // Waiting for the permit took time.
         if now + MARGIN >= self.lease_until {
@@ -198,8 +194,8 @@ impl<'a, P: Provider> Sending<'a, P> {
             self.expire(open, now);
             return None;
         }
-        let host = self.line.host(open);
-        if self.line.is_behind_probe(host) {
+        let host = open.host;
+        if self.line.put_behind_probe(host) {
             return None;
         }
         match self.admit(host, now) {
@@ -230,7 +226,7 @@ impl<'a, P: Provider> Sending<'a, P> {
         }
     }
 
-    fn render(&self, open: Open, time_left: Duration) -> Ready {
+    fn render(&self, open: Open<'a>, time_left: Duration) -> Ready {
         let target = &self.chunk.targets[open.index];
         let reference = self.chunk.reference(target);
         let address =
@@ -242,13 +238,13 @@ impl<'a, P: Provider> Sending<'a, P> {
         Ready { body, reference: reference.to_text(), time_left }
     }
 
-    fn land(&mut self, landed: Landed) {
+    fn land(&mut self, landed: Landed<'a>) {
         let Landed { mut open, verdict, took } = landed;
         let now = Instant::now();
         let Some(verdict) = verdict else { return self.panicked(open) };
         open.attempts = open.attempts.saturating_add(1);
         self.engine.meters.attempt(&verdict, took);
-        self.engine.learn(self.chunk, &self.opened, self.line.host(open), &verdict, now);
+        self.engine.learn(self.chunk, &self.opened, open.host, &verdict, now);
         self.line.landed(open);
         let time = self.engine.time(now);
         if let Verdict::Sent { .. } = verdict {
@@ -285,8 +281,8 @@ impl<'a, P: Provider> Sending<'a, P> {
 
     /// Nobody knows what the message does to whoever sends it, so nothing is said of it: its position stays open, and the ledger, which
     /// counts what makes no progress, grants it alone and at last no more.
-    fn panicked(&mut self, open: Open) {
-        self.let_go = LetGo::LostClaim;
+    fn panicked(&mut self, open: Open<'a>) {
+        self.let_go = LetGo::Panicked;
         let chunk = self.chunk.id;
         tracing::error!(run.id = %chunk.run.0, chunk.id = chunk.number, position = self.chunk.targets[open.index].position, "sending one message panicked; the others of its chunk go on");
         self.line.landed(open);
@@ -331,12 +327,12 @@ impl<'a, P: Provider> Sending<'a, P> {
         }
     }
 
-    fn expire(&mut self, open: Open, now: Instant) {
+    fn expire(&mut self, open: Open<'a>, now: Instant) {
         self.engine.meters.expired();
         self.push(open, plan::expired(), TokenVerdict::Keep, now);
     }
 
-    fn push(&mut self, open: Open, progress: Progress, token: TokenVerdict, now: Instant) {
+    fn push(&mut self, open: Open<'a>, progress: Progress, token: TokenVerdict, now: Instant) {
         let target = &self.chunk.targets[open.index];
         let outcome = Outcome { position: target.position, progress, token, generation: target.generation };
         self.outbox.push(outcome, now);

@@ -10,9 +10,9 @@ use tracing::instrument::Instrumented;
 use tracing::{Instrument as _, Span};
 
 use crate::chunk::Chunk;
+use crate::line::Open;
 use crate::metrics::outcome;
 use crate::provider::Verdict;
-use crate::sending::Open;
 
 /// Where a chunk's work is seen: nowhere, unless the notification's trace is recorded.
 pub(crate) struct Trace {
@@ -62,7 +62,7 @@ impl Trace {
     }
 
     /// The span of one provider call (OpenTelemetry, HTTP client). Without path and URL, which hold device tokens.
-    pub(crate) fn call(&self, platform: Platform, chunk: &Chunk, open: Open) -> CallSpan {
+    pub(crate) fn call(&self, platform: Platform, chunk: &Chunk, open: Open<'_>) -> CallSpan {
         if self.span.is_none() {
             return CallSpan::none();
         }

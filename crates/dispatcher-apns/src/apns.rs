@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use a2::{Priority, PushType};
-use carillon_dispatch::{ChunkFacts, Message, Misconfigured, Provider, TokenFate, Verdict};
+use carillon_dispatch::{ChunkFacts, Message, Misconfigured, Provider, Scope, TokenFate, Verdict};
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::Environment;
 use carillon_domain::ids::RunId;
@@ -99,8 +99,24 @@ impl Provider for Apns {
         let Some(second) = second.filter(|_| answered.elsewhere) else { return answered.verdict };
         self.other_environment.inc();
         let elsewhere = ask(second, prepared, &path, &apns_id, &message).await;
-        // Neither world knows it: the first answer is the one about the token.
-        if elsewhere.elsewhere { answered.verdict } else { elsewhere.verdict }
+        of_both(answered.verdict, elsewhere)
+    }
+}
+
+/// What two answers come to, the first from the world that the message belongs to (see [`Provider::host`]). What is wrong with the
+/// other one must not hold what goes to the first.
+fn of_both(first: Verdict, second: Answered) -> Verdict {
+    let is_misconfigured = |verdict: &Verdict| matches!(verdict, Verdict::Misconfigured { .. });
+    match second.verdict {
+        // A key for the other world only: that world's word about the token is the one that counts.
+        Verdict::Rejected { .. } if is_misconfigured(&first) => second.verdict,
+        // Neither world knows the token, or the other one was not asked with a key that it takes.
+        _ if second.elsewhere => first,
+        Verdict::Misconfigured { .. } => first,
+        // The message's own world has answered: this one message comes again, under the same id.
+        Verdict::Unavailable { retry_after } => Verdict::Throttled { retry_after, scope: Scope::Device },
+        Verdict::Unknown => Verdict::Throttled { retry_after: None, scope: Scope::Device },
+        verdict => verdict,
     }
 }
 
@@ -198,6 +214,29 @@ mod tests {
     fn texts(chunk: &ChunkFacts) -> Vec<(String, String)> {
         let headers = shared_headers(chunk, HeaderValue::from_static("com.example")).unwrap();
         headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_other_world_is_not_said_of_the_first() {
+        let gone = || Verdict::Rejected { reason: Reason::TokenInvalid, token: TokenFate::RetireUnlessMany };
+        let not_here = || Verdict::Misconfigured { detail: "BadEnvironmentKeyIdInToken".into() };
+        let later = |retry_after| Verdict::Throttled { retry_after, scope: Scope::Device };
+        let said = |verdict, elsewhere| Answered { verdict, replace: Replace::No, elsewhere };
+        let refused = || Verdict::Misconfigured { detail: "InvalidProviderToken".into() };
+        let sent = || Verdict::Sent { provider_id: None };
+        let soon = Some(Duration::from_secs(3));
+        for (first, second, expected) in [
+            (gone(), said(sent(), false), sent()),
+            (gone(), said(gone(), true), gone()),
+            (gone(), said(not_here(), true), gone()),
+            (gone(), said(refused(), false), gone()),
+            (not_here(), said(gone(), true), gone()),
+            (not_here(), said(refused(), false), not_here()),
+            (gone(), said(Verdict::Unavailable { retry_after: soon }, false), later(soon)),
+            (gone(), said(Verdict::Unknown, false), later(None)),
+        ] {
+            assert_eq!(of_both(first.clone(), second), expected, "{first:?}");
+        }
     }
 
     fn value(headers: &[(String, String)], name: &str) -> String {

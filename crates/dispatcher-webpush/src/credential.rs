@@ -4,25 +4,22 @@
 //! was. So a message goes with the newest pair first; where a push service refuses that, with the older ones; and which
 //! one it took is remembered.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use carillon_dispatch::Misconfigured;
 use serde::Deserialize;
 
 use crate::bindings::Bindings;
+use crate::endpoint::authority;
+use crate::mismatches::Mismatches;
 use crate::vapid::Signer;
-
-/// So many subscriptions in a row that refuse every pair, and the pairs are to blame.
-const REPEATED: u32 = 20;
 
 /// An opened credential.
 pub struct Credential {
     /// The newest first; never empty.
     signers: Vec<Signer>,
     bindings: Bindings,
-    mismatches: AtomicU32,
+    mismatches: Mismatches,
 }
 
 /// The JSON of contract section 4, as it is kept: with both halves, and the pairs that were in use before.
@@ -61,7 +58,7 @@ impl Credential {
         }
         let signers = std::iter::once(&pair).chain(&older).map(|pair| pair.signer(&subject)).collect::<Option<_>>();
         let signers = signers.ok_or(Misconfigured("the keys are not a pair of P-256 in base64url".into()))?;
-        Ok(Self { signers, bindings: Bindings::default(), mismatches: AtomicU32::new(0) })
+        Ok(Self { signers, bindings: Bindings::default(), mismatches: Mismatches::default() })
     }
 
     /// The pairs in the order in which a subscription is to be asked for: the one that it is known to take, then the newest first.
@@ -76,12 +73,12 @@ impl Credential {
         if self.signers.len() > 1 {
             self.bindings.learn(endpoint, index);
         }
-        self.mismatches.store(0, Ordering::Relaxed);
+        self.mismatches.fits(authority(endpoint));
     }
 
-    /// Takes note that a subscription refuses every pair; whether too many do for it to be the subscriptions' fault.
-    pub(crate) fn is_mismatched(&self) -> bool {
-        self.mismatches.fetch_add(1, Ordering::Relaxed) >= REPEATED
+    /// Takes note that a subscription refuses every pair; whether too many of its push service do for it to be their fault.
+    pub(crate) fn is_mismatched(&self, endpoint: &str) -> bool {
+        self.mismatches.are_too_many(authority(endpoint))
     }
 }
 
@@ -142,14 +139,5 @@ mod tests {
         credential.fits("https://a.example/1", 2);
         assert_eq!(order(&credential, "https://a.example/1"), [2, 0, 1]);
         assert_eq!(order(&credential, "https://a.example/2"), [0, 1, 2]);
-    }
-
-    #[test]
-    fn a_pair_is_to_blame_only_when_many_subscriptions_in_a_row_refuse_it() {
-        let credential = Credential::read(stored().to_string().as_bytes()).unwrap();
-        let refused = |times: u32| (0..times).filter(|_| credential.is_mismatched()).count();
-        assert_eq!(refused(REPEATED), 0);
-        credential.fits("https://a.example/1", 0);
-        assert_eq!(refused(REPEATED + 5), 5);
     }
 }

@@ -7,6 +7,7 @@ mod config;
 mod credential;
 mod encryption;
 mod endpoint;
+mod mismatches;
 mod padding;
 mod roads;
 mod vapid;

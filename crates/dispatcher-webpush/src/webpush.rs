@@ -137,7 +137,9 @@ impl Provider for Webpush {
             Answered::Verdict(verdict) => verdict,
             // A pair cannot be changed under a subscription (RFC 8292, section 4): a lone one was made with a pair that nobody
             // keeps any more, and fails alone. The token is kept: the pair may come back.
-            Answered::Mismatch if prepared.credential.is_mismatched() => misconfigured("VapidPkHashMismatch"),
+            Answered::Mismatch if prepared.credential.is_mismatched(message.token) => {
+                misconfigured("VapidPkHashMismatch")
+            }
             Answered::Mismatch => rejected(Reason::Credential, TokenFate::Keep),
         }
     }

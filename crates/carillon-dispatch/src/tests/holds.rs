@@ -30,6 +30,34 @@ async fn a_refused_credential_holds_its_own_chunks_and_no_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_refuses_the_credential_holds_its_own_messages_and_the_other_host_is_served() {
+    let scripted = Scripted::new(|token, _| match is_even(token) {
+        true => refused(),
+        false => Verdict::Sent { provider_id: None },
+    });
+    let world = World::bounded(scripted.two_hosts(), 1, 1000);
+    for number in 1..3 {
+        world.send(vec![chunk(number, 100)]).await.unwrap();
+        for (position, outcome) in world.ledger.outcomes(number) {
+            let expected = if position % 2 == 0 { Status::Queued } else { Status::Sent };
+            assert_eq!(outcome.status, expected as u32, "{number} {position}");
+        }
+    }
+    let to_the_one: usize = (0..100).step_by(2).map(|number| world.calls.of(&format!("t{number}"))).sum();
+    assert_eq!(to_the_one, 1, "the others need not ask");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_is_refused_while_it_is_prepared_holds_all_hosts() {
+    let world = World::new(Scripted::sends().unprepared(refused()).two_hosts());
+    for number in 1..4 {
+        world.send(vec![chunk(number, 10)]).await.unwrap();
+        assert!(world.ledger.outcomes(number).values().all(|o| o.status == Status::Queued as u32));
+    }
+    assert_eq!((world.calls.count(), world.calls.prepared.load(Ordering::SeqCst)), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_held_credential_is_tried_again_after_a_minute() {
     let world = World::new(Scripted::new(|_, before| match before {
         0 => refused(),

@@ -1,7 +1,9 @@
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use carillon_domain::delivery_status::Status;
+use tokio_util::sync::CancellationToken;
 
 use super::world::{Scripted, World, chunk};
 use crate::provider::Verdict;
@@ -75,6 +77,35 @@ async fn a_drain_finishes_what_is_in_flight_and_gives_the_rest_back() {
     assert_eq!((world.calls.count(), world.ledger.outcomes(1).len()), (5, 5));
     assert!(world.ledger.released(1));
     assert!(world.send(vec![chunk(2, 1)]).await.is_err(), "nothing is claimed any more");
+}
+
+/// Answers come as fast as they are asked for, so nothing but the next answer is ever waited for.
+async fn cut_while_answers_keep_coming(cut: fn(&World) -> &CancellationToken) {
+    let token = Arc::new(OnceLock::<CancellationToken>::new());
+    let within = Arc::clone(&token);
+    let scripted = Scripted::new(move |seen, _| {
+        if seen == "t20" {
+            within.get().unwrap().cancel();
+        }
+        Verdict::Sent { provider_id: None }
+    });
+    let world = World::bounded(scripted, 8, 1000);
+    token.set(cut(&world).clone()).unwrap();
+    world.send(vec![chunk(1, 500)]).await.unwrap();
+    let calls = world.calls.count();
+    assert!((21..=21 + 8).contains(&calls), "{calls}");
+    assert_eq!(world.ledger.outcomes(1).len(), calls);
+    assert!(world.ledger.released(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_heeded_before_the_next_burst_while_answers_keep_coming() {
+    cut_while_answers_keep_coming(|world| &world.stop).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_is_heeded_before_the_next_burst_while_answers_keep_coming() {
+    cut_while_answers_keep_coming(|world| &world.lost).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The engine against a ledger of its own and a scripted provider, in paused time.
 
+mod announcements;
 mod claims;
 mod holds;
 mod leases;

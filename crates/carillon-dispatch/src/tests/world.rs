@@ -38,7 +38,8 @@ pub(super) struct Scripted {
     judge: Box<Judge>,
     delay: Duration,
     quota: Option<Quota>,
-    unprepared: Option<Verdict>,
+    /// What so many preparations come to.
+    unprepared: Option<(usize, Verdict)>,
     two_hosts: bool,
     pub(super) calls: Arc<Calls>,
 }
@@ -87,8 +88,12 @@ impl Scripted {
         self
     }
 
-    pub(super) fn unprepared(mut self, verdict: Verdict) -> Self {
-        self.unprepared = Some(verdict);
+    pub(super) fn unprepared(self, verdict: Verdict) -> Self {
+        self.unprepared_at_first(usize::MAX, verdict)
+    }
+
+    pub(super) fn unprepared_at_first(mut self, times: usize, verdict: Verdict) -> Self {
+        self.unprepared = Some((times, verdict));
         self
     }
 
@@ -114,8 +119,9 @@ impl Provider for Scripted {
 
     async fn prepare(&self, chunk: &ChunkFacts, _: &Arc<()>) -> Result<(), Verdict> {
         assert_ne!(chunk.app, "cursed");
-        self.calls.prepared.fetch_add(1, Ordering::SeqCst);
-        self.unprepared.clone().map_or(Ok(()), Err)
+        let before = self.calls.prepared.fetch_add(1, Ordering::SeqCst);
+        let refused = self.unprepared.as_ref().filter(|(times, _)| before < *times);
+        refused.map_or(Ok(()), |(_, verdict)| Err(verdict.clone()))
     }
 
     async fn send(&self, _: &(), message: Message<'_>) -> Verdict {

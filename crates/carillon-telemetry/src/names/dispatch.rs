@@ -26,7 +26,7 @@ metrics! {
     calls REPORT_SECONDS = "carillon_report_seconds" ["platform"]
         "Seconds per report of outcomes, by `platform`.";
     counter CHUNKS_FINISHED = "carillon_chunks_finished_total" ["platform", "outcome"]
-        "Chunks a dispatcher let go, by `platform` and `outcome` (done, deferred, cancelled, lost_claim).";
+        "Chunks a dispatcher let go, by `platform` and `outcome` (done, deferred, cancelled, lost_claim, panicked).";
     waits E2E_LATENCY_SECONDS = "carillon_e2e_latency_seconds" ["platform", "lane"]
         "Seconds from accepting a notification to the provider's acceptance, by `platform` and `lane`.";
 }
