@@ -1,7 +1,7 @@
 //! Campaigns: walked page by page, in turns of about a second.
 
 use crate::Segmenter;
-use crate::audience::paged;
+use crate::audience::{Addressee, paged};
 use crate::credit::most;
 use crate::handler::{Run, ids_of, prepare};
 use crate::message::messages;
@@ -19,33 +19,43 @@ use std::time::{Duration, Instant};
 use tracing::{Instrument as _, Span};
 
 /// How long one campaign is walked before its messages leave and the next has its turn. Each turn is a wake-up, and may meet a replica that has
-/// lost its database, where it waits until its time: the fewer the better.
+/// lost its database, which gives it back after a while: the fewer the better.
 const TURN: Duration = Duration::from_secs(1);
 
 /// Walks the named campaigns for a turn each. What is not finished is woken again, behind everybody else in the queue. `epoch` is the page
-/// that the wake-up is for.
+/// that the wake-up is for, `lane` where it came from.
 pub(crate) async fn walk(
     segmenter: &Segmenter,
     event: &NotificationsAccepted,
     epoch: Option<i32>,
+    lane: Lane,
 ) -> Result<Effects, Error> {
-    let mut effects = Vec::new();
+    let mut done = Done::default();
     let alone = event.notifications.len() == 1;
     let mut left = ids_of(event).into_iter().zip(&event.notifications);
     while let Some((id, accepted)) = left.next() {
         let span = Trace::of(accepted, alone).map_or_else(Span::none, Trace::into_span);
-        match turn(segmenter, id, accepted, epoch, &mut effects).instrument(span).await {
+        match turn(segmenter, id, accepted, epoch, &mut done).instrument(span).await {
             Ok(()) => {}
-            Err(error) if effects.is_empty() => return Err(error),
+            Err(error) if !done.tried => return Err(error),
             Err(error) => {
-                // What is committed is published first, and the rest is woken again: handled anew, its messages would be forgotten.
+                // What is committed is published first, and the rest is woken again, for whichever page comes next: handled anew, the
+                // messages would be forgotten, and the page that this wake-up is for may be committed by now.
                 tracing::warn!(%error, "a campaign's walk is broken off");
-                effects.push(wake_up(Lane::Bulk, vec![accepted.clone()]));
-                effects.extend(left.by_ref().map(|(_, other)| wake_up(Lane::Bulk, vec![other.clone()])));
+                done.effects.push(wake_up(lane, vec![accepted.clone()]));
+                done.effects.extend(left.by_ref().map(|(_, other)| wake_up(lane, vec![other.clone()])));
             }
         }
     }
-    Ok(effects)
+    Ok(done.effects)
+}
+
+/// What a wake-up has led to so far.
+#[derive(Default)]
+struct Done {
+    effects: Effects,
+    /// A commit was tried, and may have happened.
+    tried: bool,
 }
 
 /// One campaign's turn.
@@ -54,13 +64,13 @@ async fn turn(
     id: NotificationId,
     accepted: &AcceptedNotification,
     mut epoch: Option<i32>,
-    effects: &mut Effects,
+    done: &mut Done,
 ) -> Result<(), Error> {
     let single = NotificationsAccepted { notifications: vec![accepted.clone()] };
     let began = Instant::now();
-    while let Walked::More(next, lane) = page(segmenter, id, &single, epoch, effects).await? {
+    while let Walked::More(next, lane) = page(segmenter, id, &single, epoch, done).await? {
         if began.elapsed() >= TURN {
-            effects.push(wake_campaign(&RemoteContext::current(), accepted.clone(), next, lane));
+            done.effects.push(wake_campaign(&RemoteContext::current(), accepted.clone(), next, lane));
             break;
         }
         epoch = Some(next);
@@ -80,7 +90,7 @@ async fn page(
     id: NotificationId,
     event: &NotificationsAccepted,
     epoch: Option<i32>,
-    effects: &mut Effects,
+    done: &mut Done,
 ) -> Result<Walked, Error> {
     let credentials = segmenter.credentials_for(event).await?;
     let (expansion, rows) = segmenter.store.expand(&[id]).await?;
@@ -90,22 +100,15 @@ async fn page(
         expansion.abandon().await?;
         return Ok(Walked::Done);
     };
-    let limit = segmenter.config.page_recipients;
-    let to = &run.notification.draft().to;
-    let (people, cursor, last) = if to.is_broad() {
-        let after = run.row.cursor.as_deref();
-        let page = expansion.page(run.row.app_key, after, &to.platforms, &to.os, limit).await?;
-        (paged(to, run.notification.deliver(), page.devices), page.cursor, page.last)
-    } else {
-        segmenter.listed_page(&expansion, &run).await?
-    };
-    let plan = plan(&segmenter.facts(&run), people);
+    let (people, cursor, last) = people(segmenter, &expansion, &run).await?;
+    let mut renderer = run.renderer(credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice));
+    let plan = plan(&segmenter.facts(&run, renderer.variants()), people);
     let most = most(run.row.lane, segmenter.config.outstanding_chunks);
     let mut credit = Credit::read(&expansion, &run, most).await?;
-    let credentials = credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice);
-    let prepared = prepare(&run, plan, last, false, cursor, credentials, now, |platform| credit.take(platform));
+    let prepared = prepare(&run, &mut renderer, plan, last, false, cursor, now, |platform| credit.take(platform));
+    done.tried = true;
     expansion.commit(vec![prepared.page], segmenter.slot).await?;
-    effects.extend(messages(run.row.lane, prepared.messages, now));
+    done.effects.extend(messages(run.row.lane, prepared.messages, now));
     if !last {
         return Ok(Walked::More(run.row.epoch + 1, run.row.lane));
     }
@@ -114,6 +117,22 @@ async fn page(
         tracing::debug!(%error, "a run is left to the housekeeping to be marked as finished");
     }
     Ok(Walked::Done)
+}
+
+/// The page's persons, with the last of them, and whether nobody follows.
+async fn people(
+    segmenter: &Segmenter,
+    expansion: &Expansion,
+    run: &Run,
+) -> Result<(Vec<Addressee>, Option<String>, bool), Error> {
+    let to = &run.notification.draft().to;
+    if !to.is_broad() {
+        return segmenter.listed_page(expansion, run).await;
+    }
+    let after = run.row.cursor.as_deref();
+    let limit = segmenter.config.page_recipients;
+    let page = expansion.page(run.row.app_key, after, &to.platforms, &to.os, limit).await?;
+    Ok((paged(to, run.notification.deliver(), page.devices), page.cursor, page.last))
 }
 
 /// How many chunks may be published right after the page, by platform.

@@ -1,17 +1,18 @@
 //! Wake-ups: from named notifications to committed chunks and their messages.
 
 use crate::audience::{Addressee, by_run, cut, listed, selectors};
-use crate::message::{Member, RunText, chunk, messages};
+use crate::message::{Member, chunk, messages};
 use crate::plan::{Plan, RunFacts, plan};
+use crate::text::{Renderer, RunText};
 use crate::trace::{self, Trace};
-use crate::wakeup::{epoch_of, wake_up};
+use crate::wakeup::{epoch_of, wake_again, wake_up};
 use crate::{Segmenter, campaign};
 use carillon_broker::{Delivery, Effects, Fault, Handler};
 use carillon_domain::ids::{AppKey, ChunkId, NotificationId, RunId, TenantKey};
 use carillon_domain::limits;
 use carillon_domain::notification::Notification;
 use carillon_domain::platform::{Lane, Platform};
-use carillon_payload::{Facts, Variants};
+use carillon_payload::Variants;
 use carillon_store::{Error, Expansion, NewChunk, Page, RunRow, fresh_lease};
 use carillon_telemetry::names::field;
 use carillon_wire::events::{AdvanceGrant, NotificationsAccepted, SealedCredential};
@@ -20,21 +21,28 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
 /// How long a lease granted in advance lasts, in milliseconds; the store writes the same.
 const ADVANCE_LEASE_MS: u32 = 3_000;
 
+/// How long a wake-up is kept that met a database which is away, before whoever is next has it: this replica alone may have lost its database.
+/// Handed back to the broker unhandled, it would come nearer to the number of returns after which it is parked.
+const GIVE_BACK: Duration = Duration::from_secs(1);
+
 /// Handles one lane's wake-ups.
 pub(crate) struct Wake {
     segmenter: Arc<Segmenter>,
     lane: Lane,
+    stop: CancellationToken,
 }
 
 impl Wake {
-    pub(crate) fn new(segmenter: Arc<Segmenter>, lane: Lane) -> Self {
-        Self { segmenter, lane }
+    pub(crate) fn new(segmenter: Arc<Segmenter>, lane: Lane, stop: CancellationToken) -> Self {
+        Self { segmenter, lane, stop }
     }
 }
 
@@ -48,26 +56,40 @@ impl Handler<NotificationsAccepted> for Wake {
             notifications = event.notifications.len(),
         );
         carillon_telemetry::extract(&delivery.headers).continue_in(&span);
-        let work = async {
-            match self.lane {
-                // The process that had it may have died of one of them.
-                Lane::Transactional if delivery.redelivered && event.notifications.len() > 1 => Ok(one_by_one(event)),
-                Lane::Transactional => self.expand(event).await,
-                Lane::Bulk => campaign::walk(&self.segmenter, &event, epoch_of(delivery)).await,
-            }
-        };
-        work.instrument(span).await.map_err(|error| Fault::new("the audience could not be expanded", error))
+        self.segment(event, epoch_of(delivery), delivery.redelivered).instrument(span).await
     }
 }
 
 impl Wake {
+    async fn segment(
+        &self,
+        event: NotificationsAccepted,
+        epoch: Option<i32>,
+        redelivered: bool,
+    ) -> Result<Effects, Fault> {
+        let done = match self.lane {
+            // The process that had it may have died of one of them.
+            Lane::Transactional if redelivered && event.notifications.len() > 1 => return Ok(one_by_one(event)),
+            Lane::Transactional => self.expand(&event, epoch).await,
+            Lane::Bulk => campaign::walk(&self.segmenter, &event, epoch, self.lane).await,
+        };
+        match done {
+            Err(error) if error.is_unavailable() => {
+                tracing::debug!(%error, "a wake-up is given back");
+                let _ = self.stop.run_until_cancelled(tokio::time::sleep(GIVE_BACK)).await;
+                Ok(vec![wake_again(self.lane, event, epoch)])
+            }
+            done => done.map_err(|error| Fault::new("the audience could not be expanded", error)),
+        }
+    }
+
     /// A group in which one panics is taken apart: the others go on, and the one is parked when it panics alone.
-    async fn expand(&self, event: NotificationsAccepted) -> Result<Effects, Error> {
-        match AssertUnwindSafe(self.segmenter.expand_group(&event)).catch_unwind().await {
+    async fn expand(&self, event: &NotificationsAccepted, epoch: Option<i32>) -> Result<Effects, Error> {
+        match AssertUnwindSafe(self.segmenter.expand_group(event, epoch)).catch_unwind().await {
             Ok(done) => done,
             Err(_) if event.notifications.len() > 1 => {
                 tracing::error!(notifications = event.notifications.len(), "a group panicked; it is taken apart");
-                Ok(one_by_one(event))
+                Ok(one_by_one(event.clone()))
             }
             Err(panic) => resume_unwind(panic),
         }
@@ -113,14 +135,20 @@ impl Run {
 }
 
 impl Run {
-    fn payload_facts(&self) -> Facts<'_> {
-        Facts {
+    pub(crate) fn renderer<'a>(&'a self, credentials: &'a [(Platform, SealedCredential)]) -> Renderer<'a> {
+        Renderer::new(RunText {
+            notification: &self.notification,
             notification_id: self.row.notification_id,
-            link: 0,
-            expires_at: self.expires_at,
+            tenant: &self.row.tenant,
             icon_url: self.row.icon_url.as_deref(),
             default_locale: self.row.default_locale.as_deref(),
-        }
+            push_enabled: self.row.push_enabled,
+            released_at: self.released_at,
+            expires_at: self.expires_at,
+            credentials,
+            link: 0,
+            traceparent: &self.traceparent,
+        })
     }
 }
 
@@ -131,8 +159,8 @@ pub(crate) struct Prepared {
 }
 
 impl Segmenter {
-    /// Expands a group of small runs in one transaction.
-    async fn expand_group(&self, event: &NotificationsAccepted) -> Result<Effects, Error> {
+    /// Expands a group of small runs in one transaction. `epoch` is the page that the wake-up of one that is walked is for.
+    async fn expand_group(&self, event: &NotificationsAccepted, epoch: Option<i32>) -> Result<Effects, Error> {
         let traces = Trace::of_all(&event.notifications);
         let credentials = self.credentials_for(event).await?;
         let ids: Vec<NotificationId> = ids_of(event);
@@ -151,14 +179,15 @@ impl Segmenter {
         let per_run = if begun { None } else { self.audiences(&expansion, &runs).await? };
         let Some(per_run) = per_run else {
             expansion.abandon().await?;
-            return self.expand_apart(event).await;
+            return self.expand_apart(event, epoch).await;
         };
         let mut prepared = Vec::with_capacity(runs.len());
         for (run, people) in runs.iter().zip(per_run) {
             let credentials = credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice);
-            let plan = plan(&self.facts(run), people);
+            let mut renderer = run.renderer(credentials);
+            let plan = plan(&self.facts(run, renderer.variants()), people);
             let credit = |platform| self.credit.take(platform);
-            prepared.push(prepare(run, plan, true, true, None, credentials, now, credit));
+            prepared.push(prepare(run, &mut renderer, plan, true, true, None, now, credit));
         }
         let (pages, chunks): (Vec<Page>, Vec<_>) = prepared.into_iter().map(|p| (p.page, p.messages)).unzip();
         expansion.commit(pages, self.slot).await?;
@@ -166,11 +195,11 @@ impl Segmenter {
     }
 
     /// A group that means more devices than one transaction may hold: each notification by itself, and one alone page by page.
-    async fn expand_apart(&self, event: &NotificationsAccepted) -> Result<Effects, Error> {
+    async fn expand_apart(&self, event: &NotificationsAccepted, epoch: Option<i32>) -> Result<Effects, Error> {
         if event.notifications.len() > 1 {
             return Ok(one_by_one(event.clone()));
         }
-        campaign::walk(self, event, None).await
+        campaign::walk(self, event, epoch, Lane::Transactional).await
     }
 
     /// Reads the listed audiences of runs, each in the order of its persons. Nothing when they are more than one transaction may hold.
@@ -220,7 +249,7 @@ impl Segmenter {
         }
     }
 
-    pub(crate) fn facts<'a>(&self, run: &'a Run) -> RunFacts<'a> {
+    pub(crate) fn facts<'a>(&self, run: &'a Run, variants: &'a Variants) -> RunFacts<'a> {
         let draft = run.notification.draft();
         RunFacts {
             shown: draft.content.is_shown(),
@@ -228,7 +257,7 @@ impl Segmenter {
             cascade: draft.cascade.first(),
             first_person: run.row.next_person,
             chunk_recipients: self.config.chunk_recipients,
-            variants: Variants::of(&run.notification, &run.payload_facts()),
+            variants,
         }
     }
 
@@ -256,32 +285,20 @@ pub(crate) fn ids_of(event: &NotificationsAccepted) -> Vec<NotificationId> {
 #[allow(clippy::too_many_arguments, reason = "the facts of one page; a struct would only rename them")]
 pub(crate) fn prepare(
     run: &Run,
+    renderer: &mut Renderer<'_>,
     plan: Plan,
     last: bool,
     in_advance: bool,
     cursor: Option<String>,
-    credentials: &[(Platform, SealedCredential)],
     now: Timestamp,
     mut credit: impl FnMut(Platform) -> bool,
 ) -> Prepared {
-    let text = RunText {
-        notification: &run.notification,
-        notification_id: run.row.notification_id,
-        tenant: &run.row.tenant,
-        icon_url: run.row.icon_url.as_deref(),
-        default_locale: run.row.default_locale.as_deref(),
-        push_enabled: run.row.push_enabled,
-        released_at: run.released_at,
-        expires_at: run.expires_at,
-        credentials,
-        link: 0,
-        traceparent: &run.traceparent,
-    };
     let (mut chunks, mut out) = (Vec::new(), Vec::new());
     for (i, planned) in plan.chunks.into_iter().enumerate() {
         let published = credit(planned.platform);
         let small = planned.members.len() <= limits::PREGRANTED_RECIPIENTS;
         let lease = (published && in_advance && small).then(fresh_lease);
+        let devices = planned.members.iter().map(|device| device.key).collect();
         if published {
             let id = ChunkId { run: run.id, number: (run.row.next_chunk + i as i32) as u32 };
             let grant = lease.map(|lease| AdvanceGrant {
@@ -289,17 +306,13 @@ pub(crate) fn prepare(
                 granted_at_ms: now.as_millisecond(),
                 lease_ms: ADVANCE_LEASE_MS,
             });
-            let members: Vec<Member<'_>> = planned
-                .members
-                .iter()
-                .enumerate()
-                .map(|(position, device)| Member { position: position as u16, device: Some(device) })
-                .collect();
-            out.push((planned.platform, chunk(&text, planned.platform, id, 0, grant, &members)));
+            let members = planned.members.into_iter().enumerate();
+            let members = members.map(|(i, device)| Member { position: i as u16, device: Some(device) });
+            out.push((planned.platform, chunk(renderer, planned.platform, id, 0, grant, members)));
         }
         chunks.push(NewChunk {
             platform: planned.platform,
-            devices: planned.members.iter().map(|d| d.key).collect(),
+            devices,
             person_numbers: planned.person_numbers,
             published,
             lease,

@@ -17,6 +17,7 @@ mod plan;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod text;
 mod trace;
 mod wakeup;
 
@@ -59,16 +60,20 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
         let store = asked.clone();
         async move { store.ping().await }
     });
-    let (shown, stop) = (store.clone(), scope.stopping());
+    let (shown, draining) = (store.clone(), broker.clone());
     scope.spawn("presence", async move {
-        // As long as there may be something to publish: the last of it is published while the broker drains.
-        let _ = stop.run_until_cancelled(shown.stay_present()).await;
+        // As long as there may be something to publish: the last of it is published while the broker drains. What becomes of the broker is
+        // another task's to tell.
+        tokio::select! {
+            never = shown.stay_present() => match never {},
+            _ = draining.drained() => {}
+        }
         Ok::<_, std::convert::Infallible>(())
     });
     scope.spawn("absent publishers", absent::watch(store, scope.stopping()));
     for lane in Lane::ALL {
         let concurrency = segmenter.config.concurrency;
-        let handler = handler::Wake::new(Arc::clone(&segmenter), *lane);
+        let handler = handler::Wake::new(Arc::clone(&segmenter), *lane, scope.stopping());
         broker.consume(topology::runs(*lane), (concurrency * 2) as u16, concurrency, handler);
     }
     scope.spawn("scan", scan::run(Arc::clone(&segmenter), broker.clone(), scope.stopping()));

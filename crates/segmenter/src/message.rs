@@ -1,19 +1,16 @@
-//! The messages of chunks: rendered once per variant, with what each target needs.
+//! The messages of chunks, with what each target needs.
 
+use crate::text::Renderer;
 use carillon_broker::Outgoing;
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::{DeviceState, Permission};
-use carillon_domain::ids::{ChunkId, NotificationId};
+use carillon_domain::ids::ChunkId;
 use carillon_domain::limits;
-use carillon_domain::notification::{Notification, Priority};
+use carillon_domain::notification::Priority;
 use carillon_domain::platform::{Lane, Platform};
-use carillon_payload::{Facts, Splice, Template, Variants};
 use carillon_store::Recipient;
 use carillon_telemetry::RemoteContext;
-use carillon_wire::events::{
-    AdvanceGrant, Delivery, DispatchChunk, DispatchChunks, SealedCredential, Splice as WireSplice, Target, Variant,
-    splice::What,
-};
+use carillon_wire::events::{AdvanceGrant, Delivery, DispatchChunk, DispatchChunks, Target};
 use carillon_wire::topology;
 use jiff::Timestamp;
 
@@ -21,64 +18,39 @@ use jiff::Timestamp;
 /// sets aside what fails twice more. It must not take others along.
 const ALONE_FROM: u32 = 4;
 
-/// What rendering needs to know of a run.
-pub(crate) struct RunText<'a> {
-    pub notification: &'a Notification,
-    pub notification_id: NotificationId,
-    pub tenant: &'a str,
-    pub icon_url: Option<&'a str>,
-    pub default_locale: Option<&'a str>,
-    /// Off: nothing is sent, and its positions are closed.
-    pub push_enabled: bool,
-    pub released_at: Timestamp,
-    pub expires_at: Timestamp,
-    pub credentials: &'a [(Platform, SealedCredential)],
-    pub link: u16,
-    /// Where the notification's trace goes on; empty if it is not recorded, or need not be followed further.
-    pub traceparent: &'a str,
-}
-
 /// One position of a chunk's message.
-pub(crate) struct Member<'a> {
+pub(crate) struct Member {
     pub position: u16,
     /// `None`: the device is gone or changed hands.
-    pub device: Option<&'a Recipient>,
+    pub device: Option<Recipient>,
 }
 
-/// Renders a chunk's message. A variant that does not fit its platform (an icon or a default locale changed since it was accepted) closes its
+/// A chunk's message. A variant that does not fit its platform (an icon or a default locale changed since it was accepted) closes its
 /// positions with that reason; the others are sent.
 pub(crate) fn chunk(
-    text: &RunText<'_>,
+    renderer: &mut Renderer<'_>,
     platform: Platform,
     id: ChunkId,
     copy: u32,
     grant: Option<AdvanceGrant>,
-    members: &[Member<'_>],
+    members: impl ExactSizeIterator<Item = Member>,
 ) -> DispatchChunk {
-    let facts = Facts {
-        notification_id: text.notification_id,
-        link: text.link,
-        expires_at: text.expires_at,
-        icon_url: text.icon_url,
-        default_locale: text.default_locale,
-    };
-    let variants = Variants::of(text.notification, &facts);
-    let templates: Vec<Option<Template>> =
-        variants.locales().map(|locale| fitting(text.notification, platform, locale, &facts)).collect();
     let mut used: Vec<usize> = Vec::new();
     let mut targets = Vec::with_capacity(members.len());
     let mut bytes = 0;
     for member in members {
         // Devices may have got longer tokens or other languages since the chunk was planned. What does not fit any more stays open
         // at its position, and goes with the next copy.
-        let Some(target) = target(text, member, &variants, &templates, &mut used) else { continue };
+        let Some(target) = target(renderer, platform, member, &mut used) else { continue };
         bytes += carillon_wire::target_len(&target);
         if bytes > limits::CHUNK_BYTES && !targets.is_empty() {
             break;
         }
         targets.push(target);
     }
-    let delivery = carillon_payload::delivery(text.notification, platform, &facts);
+    let variants = used.iter().filter_map(|index| renderer.variant(platform, *index).cloned()).collect();
+    let text = &renderer.text;
+    let delivery = carillon_payload::delivery(text.notification, platform, &text.facts());
     DispatchChunk {
         run_id: id.run.0.as_bytes().to_vec(),
         chunk: id.number,
@@ -97,30 +69,19 @@ pub(crate) fn chunk(
             collapse_chosen: delivery.collapse_chosen,
             interruption_level: delivery.interruption_level.map(|l| l.as_str().to_owned()).unwrap_or_default(),
         }),
-        variants: used.iter().filter_map(|v| templates[*v].as_ref()).map(variant).collect(),
+        variants,
         targets,
         link: u32::from(text.link),
         traceparent: text.traceparent.to_owned(),
     }
 }
 
-fn fitting(n: &Notification, platform: Platform, locale: Option<&str>, facts: &Facts<'_>) -> Option<Template> {
-    let template = carillon_payload::render(n, platform, locale, facts).ok()?;
-    (template.most_bytes() <= carillon_payload::limit(platform)).then_some(template)
-}
-
 /// A member as the dispatcher sees it; nothing when the chunk carries as many variants as it may, and not this one.
-fn target(
-    text: &RunText<'_>,
-    member: &Member<'_>,
-    variants: &Variants,
-    templates: &[Option<Template>],
-    used: &mut Vec<usize>,
-) -> Option<Target> {
+fn target(renderer: &mut Renderer<'_>, platform: Platform, member: Member, used: &mut Vec<usize>) -> Option<Target> {
     let closed = |reason: Reason| {
         Some(Target { position: u32::from(member.position), suppressed: reason as u32, ..Default::default() })
     };
-    if !text.push_enabled {
+    if !renderer.text.push_enabled {
         return closed(Reason::PushDisabled);
     }
     let Some(device) = member.device else { return closed(Reason::TokenMoved) };
@@ -129,11 +90,11 @@ fn target(
         DeviceState::Invalid => return closed(Reason::TokenInvalid),
         DeviceState::Inactive | DeviceState::Forgotten => return closed(Reason::Inactive),
     }
-    if text.notification.draft().content.is_shown() && device.permission == Permission::Denied {
+    if renderer.text.notification.draft().content.is_shown() && device.permission == Permission::Denied {
         return closed(Reason::PermissionDenied);
     }
-    let index = variants.index(device.locale.as_deref());
-    if templates.get(index).is_none_or(Option::is_none) {
+    let index = renderer.variants().index(device.locale.as_deref());
+    if renderer.variant(platform, index).is_none() {
         return closed(Reason::PayloadTooLarge);
     }
     let variant = match used.iter().position(|v| *v == index) {
@@ -146,33 +107,16 @@ fn target(
     };
     Some(Target {
         position: u32::from(member.position),
-        device: device.device.clone(),
+        device: device.device,
         generation: device.generation,
-        token: device.token.clone(),
-        p256dh: device.p256dh.clone(),
-        auth: device.auth.clone(),
+        token: device.token,
+        p256dh: device.p256dh,
+        auth: device.auth,
         environment: device.environment as u32,
         variant: variant as u32,
         suppressed: 0,
         is_installation: device.is_installation,
     })
-}
-
-fn variant(template: &Template) -> Variant {
-    let what = |s: Splice| match s {
-        Splice::Token => What::Token,
-        Splice::Device => What::Device,
-        Splice::Reference => What::Reference,
-        Splice::TtlSeconds => What::TtlSeconds,
-    };
-    Variant {
-        body: template.bytes().clone(),
-        splices: template
-            .splices()
-            .iter()
-            .map(|(offset, s)| WireSplice { offset: *offset, what: what(*s) as i32 })
-            .collect(),
-    }
 }
 
 /// Puts chunks into messages: small ones travel together, at most 64 recipients and 128 KiB a message, each platform by itself.

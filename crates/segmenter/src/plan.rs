@@ -16,7 +16,7 @@ pub(crate) struct RunFacts<'a> {
     pub cascade: Option<&'a CascadeLink>,
     pub first_person: i32,
     pub chunk_recipients: usize,
-    pub variants: Variants,
+    pub variants: &'a Variants,
 }
 
 /// A chunk with the devices that go into it.

@@ -1,7 +1,8 @@
 //! The scan: publishes what is due, and keeps the tables in order.
 
 use crate::credit::most;
-use crate::message::{Member, RunText, chunk, messages};
+use crate::message::{Member, chunk, messages};
+use crate::text::{Renderer, RunText};
 use crate::wakeup::{wake_campaign, wake_up_in};
 use crate::{Segmenter, paused};
 use carillon_broker::{Broker, Outgoing, PublishError};
@@ -72,7 +73,7 @@ async fn look(segmenter: &Segmenter, broker: &Broker, stop: &CancellationToken) 
             more |= due.len() as i64 == CHUNKS;
             let mut chunks = Vec::with_capacity(due.len());
             let mut failed = None;
-            for item in &due {
+            for item in due {
                 match again(segmenter, *platform, item).await {
                     Ok(message) => chunks.extend(message.map(|message| (*platform, message))),
                     Err(error) => failed = Some(error),
@@ -116,7 +117,7 @@ fn position(traceparent: Option<&str>) -> RemoteContext {
 }
 
 /// The message of a chunk, with its targets as they are now.
-async fn again(segmenter: &Segmenter, platform: Platform, due: &DueChunk) -> Result<Option<DispatchChunk>, Error> {
+async fn again(segmenter: &Segmenter, platform: Platform, due: DueChunk) -> Result<Option<DispatchChunk>, Error> {
     let notification = match carillon_wire::decode_body(&due.body) {
         Ok(notification) => notification,
         Err(error) => {
@@ -138,12 +139,9 @@ async fn again(segmenter: &Segmenter, platform: Platform, due: &DueChunk) -> Res
         link: due.link as u16,
         traceparent: &position(due.traceparent.as_deref()).traceparent(),
     };
-    let members: Vec<Member<'_>> = due
-        .targets
-        .iter()
-        .map(|(position, _, device)| Member { position: *position, device: device.as_ref() })
-        .collect();
-    Ok(Some(chunk(&text, platform, due.chunk, due.copy.saturating_sub(1), None, &members)))
+    let members = due.targets.into_iter().map(|(position, _, device)| Member { position, device });
+    let mut renderer = Renderer::new(text);
+    Ok(Some(chunk(&mut renderer, platform, due.chunk, due.copy.saturating_sub(1), None, members)))
 }
 
 /// Publishes, and again from memory what the connection took along. What is not confirmed even then is found again by its time.

@@ -29,6 +29,12 @@ pub(crate) fn wake_campaign(
     wake_up_in(trace, lane, vec![notification]).with_header(EPOCH, epoch.to_string())
 }
 
+/// The same wake-up once more, for the same page.
+pub(crate) fn wake_again(lane: Lane, event: NotificationsAccepted, epoch: Option<i32>) -> Outgoing {
+    let message = wake_up(lane, event.notifications);
+    epoch.into_iter().fold(message, |m, epoch| m.with_header(EPOCH, epoch.to_string()))
+}
+
 /// A wake-up to publish, as part of the current trace.
 pub(crate) fn wake_up(lane: Lane, notifications: Vec<AcceptedNotification>) -> Outgoing {
     wake_up_in(&RemoteContext::current(), lane, notifications)

@@ -1,7 +1,8 @@
 //! Messages.
 
 use super::{at, device, locale, notification};
-use crate::message::{Member, RunText, chunk, messages};
+use crate::message::{Member, chunk, messages};
+use crate::text::{Renderer, RunText};
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::{DeviceState, Permission};
 use carillon_domain::ids::{ChunkId, NotificationId, RunId};
@@ -35,9 +36,9 @@ fn made_with(n: &Notification, platform: Platform, devices: &[Option<Recipient>]
         link: 0,
         traceparent: "",
     };
-    let members: Vec<Member<'_>> =
-        devices.iter().enumerate().map(|(i, device)| Member { position: i as u16, device: device.as_ref() }).collect();
-    chunk(&text, platform, ChunkId { run: RunId(Uuid::from_u128(9)), number: 4 }, 1, None, &members)
+    let members = devices.iter().enumerate().map(|(i, device)| Member { position: i as u16, device: device.clone() });
+    let id = ChunkId { run: RunId(Uuid::from_u128(9)), number: 4 };
+    chunk(&mut Renderer::new(text), platform, id, 1, None, members)
 }
 
 #[test]
@@ -140,4 +141,31 @@ fn a_chunk_that_nobody_came_to_the_end_of_travels_alone() {
         out.iter().map(|m| read(m.body()).chunks.iter().map(|c| c.copy).collect()).collect();
     copies.sort_unstable();
     assert_eq!(copies, [vec![0, 1, 3], vec![4], vec![5]]);
+}
+
+#[test]
+fn all_chunks_of_a_run_share_what_is_rendered_once() {
+    let n = notification(2);
+    let text = RunText {
+        notification: &n,
+        notification_id: NotificationId(Uuid::from_u128(9)),
+        tenant: "acme",
+        icon_url: None,
+        default_locale: None,
+        push_enabled: true,
+        released_at: at(0),
+        expires_at: at(60),
+        credentials: &[],
+        link: 0,
+        traceparent: "",
+    };
+    let mut renderer = Renderer::new(text);
+    let mut body = |number: u32| {
+        let speaker = Recipient { locale: Some(locale(1)), ..device(1, "u:a", Platform::Apns) };
+        let members = std::iter::once(Member { position: 0, device: Some(speaker) });
+        let id = ChunkId { run: RunId(Uuid::from_u128(9)), number };
+        chunk(&mut renderer, Platform::Apns, id, 0, None, members).variants.remove(0).body
+    };
+    let (first, second) = (body(0), body(1));
+    assert_eq!(first.as_ptr(), second.as_ptr());
 }

@@ -21,13 +21,14 @@ fn link() -> CascadeLink {
 }
 
 fn page(n: &Notification, cascade: Option<&CascadeLink>, chunk_recipients: usize, people: Vec<Addressee>) -> Plan {
+    let variants = variants(n);
     let facts = RunFacts {
         shown: n.draft().content.is_shown(),
         push_enabled: true,
         cascade,
         first_person: 100,
         chunk_recipients,
-        variants: variants(n),
+        variants: &variants,
     };
     plan(&facts, people)
 }
@@ -162,13 +163,14 @@ fn with_the_switch_off_nobody_is_reached_and_no_cascade_goes_on() {
     let mut people = person(vec![device(1, "u:a", Platform::Apns)]);
     people.extend(person(vec![device(2, "u:b", Platform::Apns)]));
     people[1].devices.clear();
+    let variants = variants(&n);
     let facts = RunFacts {
         shown: true,
         push_enabled: false,
         cascade: Some(&link),
         first_person: 0,
         chunk_recipients: 500,
-        variants: variants(&n),
+        variants: &variants,
     };
     let plan = plan(&facts, people);
     assert!(plan.chunks.is_empty());

@@ -3,5 +3,6 @@
 
 mod timing;
 mod walking;
+#[path = "../../../ingest-api/tests/api/way.rs"]
 mod way;
 mod world;

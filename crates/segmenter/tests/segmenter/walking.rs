@@ -1,7 +1,8 @@
 //! A campaign is walked once, by whoever is there.
 
 use crate::way::Way;
-use crate::world::{World, everybody};
+use crate::world::{World, everybody, user};
+use carillon_domain::platform::Lane;
 use carillon_store::Steered;
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,64 @@ async fn a_walk_that_is_broken_off_by_an_error_is_taken_up_by_another_replica() 
     let id = world.accept(everybody(), None).await;
     world.wake(id, None).await;
     world.eventually("a few pages", async || world.walk(id).await.0 >= 5).await;
-    way.close();
+    way.set_open(false);
     assert!(!world.walk(id).await.1, "it is not through yet");
     let second = world.replica(&world.database).await;
     world.eventually("the last page", async || world.walk(id).await.1).await;
     assert_eq!(world.chunked(id).await, (3_000, 3_000));
+    first.kill().await;
+    second.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_walk_without_messages_that_lost_its_database_goes_on_when_that_is_back() {
+    let world = World::new().await;
+    world.people(3_000).await;
+    let way = Way::to(&world.database).await;
+    // One chunk may be outstanding, and is: no page leads to a message.
+    let replica = world.replica_with(way.url(), 1).await;
+    let before = world.accept(everybody(), None).await;
+    world.wake(before, None).await;
+    world.eventually("all pages of the first", async || world.walk(before).await.1).await;
+    let id = world.accept(everybody(), None).await;
+    world.wake(id, Some(0)).await;
+    world.eventually("a few pages", async || world.walk(id).await.0 >= 5).await;
+    way.set_open(false);
+    world.eventually("the loss to be noticed", async || way.turned_away() >= 1).await;
+    let (pages, through) = world.walk(id).await;
+    assert!(!through, "it is not through yet");
+    assert!(world.received(id).is_empty());
+    way.set_open(true);
+    let began = Instant::now();
+    world.eventually("the next page", async || world.walk(id).await.0 > pages).await;
+    assert!(began.elapsed() < SOON, "it waited for its time: {:?}", began.elapsed());
+    replica.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_lost_its_database_gives_wake_ups_back_to_the_others() {
+    let world = World::new().await;
+    world.people(1).await;
+    let way = Way::to(&world.database).await;
+    let first = world.replica(way.url()).await;
+    way.set_open(false);
+    // Nobody looks at them by their time.
+    let mut all = Vec::new();
+    for to in [everybody(), user("u000000")] {
+        let id = world.accept(to, None).await;
+        let later = "UPDATE notifications SET due_at = now() + interval '1 hour' WHERE notification_id = $1";
+        world.sql.execute(later, &[&id.0]).await.unwrap();
+        all.push(id);
+    }
+    world.wake(all[0], None).await;
+    world.wake_in(Lane::Transactional, all[1], None).await;
+    world.eventually("the loss to be met", async || way.turned_away() >= 1).await;
+    let second = world.replica(&world.database).await;
+    for id in all {
+        world.eventually("it to be expanded", async || world.walk(id).await.1).await;
+    }
     first.kill().await;
     second.stop().await.unwrap();
     world.end().await;

@@ -5,6 +5,7 @@ use carillon_domain::audience::Audience;
 use carillon_domain::content::Content;
 use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::notification::Draft;
+use carillon_domain::platform::Lane;
 use carillon_runtime::{CancellationToken, TestScope};
 use carillon_store::{NewNotification, Store};
 use carillon_wire::events::{AcceptedNotification, DispatchChunk, DispatchChunks, NotificationsAccepted};
@@ -96,12 +97,17 @@ impl World {
 
     /// A replica with small pages, that publishes all it plans.
     pub(crate) async fn replica(&self, database: &str) -> TestScope {
+        self.replica_with(database, 100_000).await
+    }
+
+    /// A replica with small pages, that publishes so many chunks.
+    pub(crate) async fn replica_with(&self, database: &str, outstanding_chunks: u32) -> TestScope {
         let scope = TestScope::new("segmenter");
         let variables = [
             ("CARILLON_AMQP__URL", variable("CARILLON_AMQP__URL")),
             ("CARILLON_DATABASE__URL", database.to_owned()),
             ("CARILLON_SEGMENTER__PAGE_RECIPIENTS", "10".to_owned()),
-            ("CARILLON_SEGMENTER__OUTSTANDING_CHUNKS", "100000".to_owned()),
+            ("CARILLON_SEGMENTER__OUTSTANDING_CHUNKS", outstanding_chunks.to_string()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
         let config = carillon_runtime::config::load(None, variables).unwrap_or_else(|faults| panic!("{faults}"));
@@ -153,6 +159,11 @@ impl World {
 
     /// Wakes whoever consumes, for a page of a campaign if its number is given.
     pub(crate) async fn wake(&self, id: NotificationId, epoch: Option<i32>) {
+        self.wake_in(Lane::Bulk, id, epoch).await;
+    }
+
+    /// The same in a lane.
+    pub(crate) async fn wake_in(&self, lane: Lane, id: NotificationId, epoch: Option<i32>) {
         let accepted = AcceptedNotification {
             id: id.0.as_bytes().to_vec(),
             tenant_key: self.tenant.0,
@@ -160,7 +171,7 @@ impl World {
             ..Default::default()
         };
         let event = NotificationsAccepted { notifications: vec![accepted] };
-        let mut message = Outgoing::to(&topology::RUNS_BULK, &event);
+        let mut message = Outgoing::to(topology::runs(lane), &event);
         if let Some(epoch) = epoch {
             message = message.with_header("carillon-epoch", epoch.to_string());
         }
