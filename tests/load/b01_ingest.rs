@@ -14,7 +14,7 @@ use crate::processes::Talker;
 use crate::queues::{self, Bare};
 use crate::report::Row;
 use crate::stack::Stack;
-use crate::{Options, cpu};
+use crate::{Options, cpu, floor_ingest};
 
 const CONNECTIONS: usize = 64;
 const DEVICES: u64 = 20_000;
@@ -42,9 +42,7 @@ struct Ingest<'a> {
 impl<'a> Ingest<'a> {
     async fn start(stack: &'a Stack, options: &Options, recipients: u64, services: &[&'static str]) -> Result<Self> {
         let platform = Platform::start(stack, "bench_b1", services, DEVICES as usize).await?;
-        let words = "CREATE TABLE floor_notifications (LIKE notifications INCLUDING ALL);
-                     CREATE TABLE floor_chunks (LIKE chunks INCLUDING ALL)";
-        platform.database.sql.batch_execute(words).await?;
+        platform.database.sql.batch_execute(floor_ingest::TABLES).await?;
         let bare = Bare::open(&stack.amqp).await?;
         bare.declare("bench.chunks").await?;
         // Within the time after which the scan looks for what nobody took.

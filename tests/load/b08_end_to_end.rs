@@ -20,7 +20,7 @@ use crate::platform::{ALL, Platform};
 use crate::queues::Bare;
 use crate::report::{Row, say};
 use crate::stack::Stack;
-use crate::{Options, bearers, cpu, floor_copy, floor_publish};
+use crate::{Options, bearers, cpu, floor_copy, floor_publish, requests};
 
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -42,14 +42,15 @@ impl<'a> EndToEnd<'a> {
     async fn start(stack: &'a Stack, count: usize) -> Result<Self> {
         let platform = Platform::start(stack, "bench_b8", ALL, count).await?;
         let simulators = &platform.simulators;
-        let requests = ["requests-apns", "requests-fcm"].map(|name| stack.directory.join(name));
+        let files = ["requests-apns", "requests-fcm"].map(|name| stack.directory.join(name));
         let key = simulators.apns_key(TEAM, "BENCHKEY02", BUNDLE).await?;
         let apns = Campaign::new(Of::Apns, count / 2, &apns_credential(&key, "BENCHKEY02"))?;
-        apns.write_requests(&requests[0], &bearers::apns(&key, "BENCHKEY02")?)?;
+        let unused = stack.directory.join("plaintexts");
+        requests::write(&apns, &files[0], &unused, &bearers::apns(&key, "BENCHKEY02")?)?;
         let account = platform.service_account.clone();
         let bearer = bearers::fcm(&account, &simulators.ca).await?;
         let fcm = Campaign::new(Of::Fcm, count / 2, &json!({"service_account": account}))?;
-        fcm.write_requests(&requests[1], &bearer)?;
+        requests::write(&fcm, &files[1], &unused, &bearer)?;
         let messages = [apns, fcm].iter().flat_map(Campaign::messages).collect::<Vec<_>>();
         let bodies = messages.iter().map(|message| message.encode().to_vec());
         let chunks = stack.directory.join("chunks");
@@ -61,7 +62,7 @@ impl<'a> EndToEnd<'a> {
         let copiers = vec![connect(&platform.database.url).await?, connect(&platform.database.url).await?];
         let bare = Bare::open(&stack.amqp).await?;
         bare.declare("bench.chunks").await?;
-        Ok(Self { stack, platform, count, requests, chunks, copiers, keys, ids, bare, shares: Vec::new() })
+        Ok(Self { stack, platform, count, requests: files, chunks, copiers, keys, ids, bare, shares: Vec::new() })
     }
 
     async fn tidy(&self) -> Result<()> {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
@@ -15,6 +15,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::fixture::TEAM;
+
+/// Whom a push service may write to.
+const SUBJECT: &str = "mailto:push@shop.example";
 
 /// A provider token ("Establishing a token-based connection").
 pub(crate) fn apns(private_key: &str, key_id: &str) -> Result<String> {
@@ -41,6 +44,43 @@ pub(crate) async fn fcm(account: &Value, ca: &Path) -> Result<String> {
     let form = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
     let answer = post(text("token_uri")?, ca, &form).await?;
     Ok(format!("Bearer {}", answer["access_token"].as_str().context("no access token")?))
+}
+
+/// A key pair that an application server shows to push services (RFC 8292).
+pub(crate) struct VapidPair {
+    pair: EcdsaKeyPair,
+    private: String,
+}
+
+impl VapidPair {
+    pub(crate) fn generate() -> Result<Self> {
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).ok().context("no key")?;
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).ok().context("no key")?;
+        // RFC 5915: the scalar is an octet string of 32 bytes, the first of that length in the document.
+        let at = document.as_ref().windows(2).position(|bytes| bytes == [4, 32]).context("a key without a scalar")?;
+        let private = URL_SAFE_NO_PAD.encode(&document.as_ref()[at + 2..at + 34]);
+        Ok(Self { pair, private })
+    }
+
+    fn public(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.pair.public_key())
+    }
+
+    /// As a tenant uploads it.
+    pub(crate) fn credential(&self) -> Value {
+        json!({"subject": SUBJECT, "public_key": self.public(), "private_key": self.private})
+    }
+
+    /// The header for a push service.
+    pub(crate) fn authorization(&self, origin: &str) -> Result<String> {
+        let now = jiff::Timestamp::now().as_second();
+        let claims = json!({"aud": origin, "exp": now + 20 * 3600, "sub": SUBJECT});
+        let signed = format!("{}.{}", part(&json!({"typ": "JWT", "alg": "ES256"})), part(&claims));
+        let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).ok().context("not signed")?;
+        Ok(format!("vapid t={signed}.{}, k={}", URL_SAFE_NO_PAD.encode(signature), self.public()))
+    }
 }
 
 fn part(value: &Value) -> String {

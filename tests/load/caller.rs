@@ -55,10 +55,7 @@ async fn one(
     while Instant::now() < until {
         let body = body(number);
         number += step;
-        let request = format!(
-            "POST /v1/notifications HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let request = request(host, key, &body);
         stream.write_all(request.as_bytes()).await?;
         match answer(&mut stream, &mut buffer).await? {
             202 => seen.accepted += 1,
@@ -69,8 +66,16 @@ async fn one(
     Ok(seen)
 }
 
+/// One request for a send.
+pub(crate) fn request(host: &str, key: &str, body: &str) -> String {
+    format!(
+        "POST /v1/notifications HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 /// Reads one whole answer; its status.
-async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<u16> {
+pub(crate) async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<u16> {
     buffer.clear();
     loop {
         if stream.read_buf(buffer).await? == 0 {

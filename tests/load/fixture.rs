@@ -1,17 +1,12 @@
 //! What is sent: one campaign's chunks, and the same messages byte for byte for the floors.
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::path::Path;
-
 use anyhow::Result;
 use carillon_domain::audience::Audience;
 use carillon_domain::content::{Content, JsonText};
-use carillon_domain::ids::{ChunkId, NotificationId, RunId};
+use carillon_domain::ids::{NotificationId, RunId};
 use carillon_domain::notification::{Draft, Notification, Priority};
 use carillon_domain::platform::Platform;
-use carillon_domain::reference::Reference;
-use carillon_payload::{Address, Facts, Splice, Template, Values};
+use carillon_payload::{Facts, Splice, Template};
 use carillon_vault::{Context, Vault};
 use carillon_wire::events::splice::What;
 use carillon_wire::events::{
@@ -19,6 +14,8 @@ use carillon_wire::events::{
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::subscriptions::Subscriptions;
 
 /// Recipients of a chunk.
 pub(crate) const CHUNK: usize = 500;
@@ -74,11 +71,13 @@ pub(crate) fn device_id(ordinal: u64) -> String {
 pub(crate) struct Campaign {
     pub(crate) run: RunId,
     pub(crate) platform: Platform,
-    template: Template,
-    delivery: carillon_payload::Delivery,
-    expires_at: jiff::Timestamp,
+    pub(crate) template: Template,
+    pub(crate) delivery: carillon_payload::Delivery,
+    pub(crate) expires_at: jiff::Timestamp,
     sealed: Vec<u8>,
-    count: usize,
+    pub(crate) count: usize,
+    /// Web Push: for whom messages are encrypted.
+    pub(crate) subscriptions: Option<Subscriptions>,
 }
 
 impl Campaign {
@@ -91,7 +90,7 @@ impl Campaign {
         let template = carillon_payload::render(&notification, platform, None, &facts)?;
         let delivery = carillon_payload::delivery(&notification, platform, &facts);
         let sealed = seal(platform.as_str(), &credential.to_string())?;
-        Ok(Self { run: id.as_run(), platform, template, delivery, expires_at, sealed, count })
+        Ok(Self { run: id.as_run(), platform, template, delivery, expires_at, sealed, count, subscriptions: None })
     }
 
     /// One message a chunk.
@@ -116,13 +115,14 @@ impl Campaign {
         let splices = self.template.splices().iter();
         let splices =
             splices.map(|(offset, splice)| WireSplice { offset: *offset, what: what(*splice) as i32 }).collect();
-        let target = |(position, ordinal): (usize, usize)| Target {
-            position: position as u32,
-            device: device_id(ordinal as u64),
-            generation: 1,
-            token: apns_token(ordinal as u64),
-            environment: 1,
-            ..Target::default()
+        let target = |(position, ordinal): (usize, usize)| {
+            let (device, position) = (device_id(ordinal as u64), position as u32);
+            let target = Target { position, device, generation: 1, environment: 1, ..Target::default() };
+            let Some(subscription) = self.subscriptions.as_ref().map(|all| all.get(ordinal)) else {
+                return Target { token: apns_token(ordinal as u64), ..target };
+            };
+            let (p256dh, auth) = (subscription.p256dh.clone().into(), subscription.auth.clone().into());
+            Target { token: subscription.endpoint.clone(), p256dh, auth, ..target }
         };
         DispatchChunk {
             run_id: self.run.0.as_bytes().to_vec(),
@@ -144,42 +144,6 @@ impl Campaign {
             targets: devices.enumerate().map(target).collect(),
             ..DispatchChunk::default()
         }
-    }
-
-    /// Writes the requests that the dispatcher would send for the floor to read: shared headers, then path, apns-id and body
-    /// of each message.
-    pub(crate) fn write_requests(&self, path: &Path, authorization: &str) -> Result<()> {
-        let mut file = BufWriter::new(File::create(path)?);
-        let headers = match self.platform {
-            Platform::Apns => json!({
-                "apns-topic": BUNDLE,
-                "apns-push-type": if self.delivery.shown { "alert" } else { "background" },
-                "apns-priority": if self.delivery.priority == Priority::High { "10" } else { "5" },
-                "apns-expiration": self.expires_at.as_second().to_string(),
-                "apns-collapse-id": self.delivery.collapse_id,
-                "authorization": authorization,
-            }),
-            _ => json!({"content-type": "application/json", "authorization": authorization}),
-        };
-        writeln!(file, "{headers}")?;
-        for ordinal in 0..self.count {
-            let device = device_id(ordinal as u64);
-            let chunk = ChunkId { run: self.run, number: (ordinal / CHUNK) as u32 };
-            let reference = Reference { chunk, position: (ordinal % CHUNK) as u16 };
-            let token = apns_token(ordinal as u64);
-            let values = Values::new(Address::Token(&token), &device, reference, 2_419_200);
-            // The id that a dispatcher gives the message: the same bytes on the wire.
-            let name = [device.as_bytes(), &[0], &0u32.to_be_bytes()].concat();
-            let (path, id) = match self.platform {
-                Platform::Apns => (format!("/3/device/{token}"), Uuid::new_v5(&self.run.0, &name).to_string()),
-                _ => (format!("/v1/projects/{PROJECT}/messages:send"), String::new()),
-            };
-            for part in [path.into_bytes(), id.into_bytes(), self.template.render(&values)] {
-                file.write_all(&u32::try_from(part.len())?.to_le_bytes())?;
-                file.write_all(&part)?;
-            }
-        }
-        file.flush().map_err(Into::into)
     }
 }
 

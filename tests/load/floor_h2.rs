@@ -1,7 +1,7 @@
 //! The floor of dispatching: a bare loop on the h2 crate that sends requests which lie ready in memory. No broker, no ledger,
 //! no retries, no limits; one thread.
 
-use std::io::{BufRead as _, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,14 +18,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::bearers;
-use crate::processes::Talker;
+use crate::processes::{Talker, wait_for_a_line};
 use crate::report::say;
 
 /// What lies ready.
-struct Plan {
-    headers: HeaderMap,
+pub(crate) struct Plan {
+    pub(crate) headers: HeaderMap,
     /// Path, apns-id (may be empty), body.
-    messages: Vec<[Bytes; 3]>,
+    pub(crate) messages: Vec<[Bytes; 3]>,
 }
 
 /// The process: `floor-h2 FILE URL CA CONNECTIONS IN_FLIGHT`. Says `ready`, waits for a line, sends everything, says what came of it, and stays
@@ -55,14 +55,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool> {
     })
 }
 
-fn wait_for_a_line() -> Result<()> {
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(())
-}
-
 impl Plan {
-    fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let mut bytes = Vec::new();
         std::fs::File::open(path)?.read_to_end(&mut bytes)?;
         let mut rest = Bytes::from(bytes);
@@ -85,7 +79,7 @@ impl Plan {
     }
 }
 
-async fn connect(authority: &str, ca: &Path) -> Result<SendRequest<Bytes>> {
+pub(crate) async fn connect(authority: &str, ca: &Path) -> Result<SendRequest<Bytes>> {
     let config = bearers::tls(ca, b"h2")?;
     let stream = TcpStream::connect(authority).await?;
     stream.set_nodelay(true)?;
@@ -114,34 +108,44 @@ async fn send(
         if flying.len() == in_flight {
             taken += usize::from(flying.next().await.unwrap_or(false));
         }
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTPS);
-        parts.authority = Some(authority.clone());
-        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path.clone())?);
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::from_parts(parts)?;
-        *request.headers_mut() = headers.clone();
-        if !id.is_empty() {
-            request.headers_mut().insert("apns-id", HeaderValue::from_maybe_shared(id.clone())?);
-        }
-        #[allow(clippy::disallowed_methods, reason = "the floor is what h2 does by itself")]
-        let (response, mut stream) = sender.clone().send_request(request, false)?;
-        stream.send_data(body.clone(), true)?;
-        flying.push(async move {
-            let Ok(response) = response.await else { return false };
-            let status = response.status();
-            let mut body = response.into_body();
-            while let Some(Ok(piece)) = body.data().await {
-                let _ = body.flow_control().release_capacity(piece.len());
-            }
-            status.is_success()
-        });
+        flying.push(one(sender, headers, authority, [path, id, body])?);
     }
     while let Some(one) = flying.next().await {
         taken += usize::from(one);
     }
     Ok(taken)
+}
+
+/// One request; the future says whether it was taken.
+pub(crate) fn one(
+    sender: &SendRequest<Bytes>,
+    headers: &HeaderMap,
+    authority: &Authority,
+    [path, id, body]: [&Bytes; 3],
+) -> Result<impl Future<Output = bool> + use<>> {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = Some(authority.clone());
+    parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path.clone())?);
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_parts(parts)?;
+    *request.headers_mut() = headers.clone();
+    if !id.is_empty() {
+        request.headers_mut().insert("apns-id", HeaderValue::from_maybe_shared(id.clone())?);
+    }
+    #[allow(clippy::disallowed_methods, reason = "the floor is what h2 does by itself")]
+    let (response, mut stream) = sender.clone().send_request(request, false)?;
+    stream.send_data(body.clone(), true)?;
+    Ok(async move {
+        let Ok(response) = response.await else { return false };
+        let status = response.status();
+        let mut body = response.into_body();
+        while let Some(Ok(piece)) = body.data().await {
+            let _ = body.flow_control().release_capacity(piece.len());
+        }
+        status.is_success()
+    })
 }
 
 /// Runs the process and measures it.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
 use crate::database::connect;
@@ -20,15 +21,15 @@ use crate::report::say;
 
 /// What the route makes of a body.
 #[derive(Deserialize)]
-struct Call {
-    to: To,
+pub(crate) struct Call {
+    pub(crate) to: To,
     #[serde(rename = "content")]
     _content: Value,
 }
 
 #[derive(Deserialize)]
-struct To {
-    devices: Vec<String>,
+pub(crate) struct To {
+    pub(crate) devices: Vec<String>,
 }
 
 type Job = oneshot::Sender<()>;
@@ -82,22 +83,45 @@ async fn accept(State(door): State<Arc<Door>>, body: Bytes) -> (StatusCode, Stri
 /// Bytes of a notification's row and of its chunk's: one device key and one state.
 const BODY: [u8; 200] = [7; 200];
 
+/// Rows of a notification and its chunk, one of each for every id.
+const INSERT: &str = "
+    WITH n AS (INSERT INTO floor_notifications (notification_id, tenant_key, app_key, body, state, lane, run_id)
+               SELECT id, 1, 1, $2, 2, 1, id FROM unnest($1::uuid[]) AS i(id))
+    INSERT INTO floor_chunks (run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, states,
+                              run_started_at, expires_at)
+    SELECT id, 0, id, 1, 1, 1, 1, $3, $4, now(), now() + interval '28 days' FROM unnest($1::uuid[]) AS i(id)";
+
+/// Where the floors write: the same columns and indexes.
+pub(crate) const TABLES: &str = "
+    CREATE TABLE floor_notifications (LIKE notifications INCLUDING ALL);
+    CREATE TABLE floor_chunks (LIKE chunks INCLUDING ALL)";
+
+/// A connection that commits groups.
+pub(crate) struct Rows {
+    sql: Client,
+    insert: Statement,
+}
+
+impl Rows {
+    pub(crate) async fn open(database: &str) -> Result<Self> {
+        let sql = connect(database).await?;
+        let insert = sql.prepare(INSERT).await?;
+        Ok(Self { sql, insert })
+    }
+
+    pub(crate) async fn commit(&self, ids: &[Uuid]) -> Result<()> {
+        self.sql.execute(&self.insert, &[&ids, &&BODY[..], &&BODY[..8], &&BODY[..1]]).await?;
+        Ok(())
+    }
+}
+
 async fn write(mut queue: mpsc::Receiver<Job>, database: &str, amqp: &str) -> Result<()> {
-    let sql = connect(database).await?;
+    let rows = Rows::open(database).await?;
     let channel = Bare::open(amqp).await?;
-    let statement = sql
-        .prepare(
-            "WITH n AS (INSERT INTO floor_notifications (notification_id, tenant_key, app_key, body, state, lane, run_id)
-                        SELECT id, 1, 1, $2, 2, 1, id FROM unnest($1::uuid[]) AS i(id))
-             INSERT INTO floor_chunks (run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, states,
-                                       run_started_at, expires_at)
-             SELECT id, 0, id, 1, 1, 1, 1, $3, $4, now(), now() + interval '28 days' FROM unnest($1::uuid[]) AS i(id)",
-        )
-        .await?;
     let mut jobs = Vec::new();
     while queue.recv_many(&mut jobs, 1000).await > 0 {
         let ids: Vec<Uuid> = jobs.iter().map(|_| Uuid::now_v7()).collect();
-        sql.execute(&statement, &[&ids, &&BODY[..], &&BODY[..8], &&BODY[..1]]).await?;
+        rows.commit(&ids).await?;
         let message = ids.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>().into();
         for job in jobs.drain(..) {
             let _ = job.send(());

@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use crate::database::connect;
-use crate::processes::Talker;
+use crate::processes::{Talker, wait_for_a_line};
 use crate::queues::Bare;
 use crate::report::say;
 
@@ -36,12 +36,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool> {
     })
 }
 
-fn wait_for_a_line() -> Result<()> {
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    Ok(())
-}
-
 /// Writes messages for the process to read.
 pub(crate) fn write(path: &Path, bodies: &[Vec<u8>]) -> Result<()> {
     let mut bytes = Vec::new();
@@ -52,7 +46,8 @@ pub(crate) fn write(path: &Path, bodies: &[Vec<u8>]) -> Result<()> {
     std::fs::write(path, bytes).map_err(Into::into)
 }
 
-fn read(path: &Path) -> Result<Vec<Bytes>> {
+/// Reads what [`write`] wrote.
+pub(crate) fn read(path: &Path) -> Result<Vec<Bytes>> {
     let mut rest = Bytes::from(std::fs::read(path)?);
     let mut bodies = Vec::new();
     while !rest.is_empty() {

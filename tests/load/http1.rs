@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// One call; an answer other than 2xx is an error with the beginning of its body.
+/// One call whose answer is JSON or nothing.
 pub(crate) async fn call(
     base: &str,
     method: &str,
@@ -18,6 +18,19 @@ pub(crate) async fn call(
     key: Option<&str>,
     body: Option<&Value>,
 ) -> Result<Value> {
+    let text = text(base, method, path, key, body).await?;
+    // What is no JSON was not asked for: `ready`, metrics.
+    Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// One call; an answer other than 2xx is an error with the beginning of its body.
+pub(crate) async fn text(
+    base: &str,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    body: Option<&Value>,
+) -> Result<String> {
     let host = base.strip_prefix("http://").context("plain HTTP only")?.trim_end_matches('/');
     let body = body.map(Value::to_string).unwrap_or_default();
     let authorization = key.map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
@@ -43,8 +56,30 @@ pub(crate) async fn call(
         );
     }
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    if body.trim().is_empty() || chunked {
-        return Ok(Value::Null);
+    if chunked { unchunked(body) } else { Ok(body.to_owned()) }
+}
+
+/// The body of an answer that came in pieces (RFC 9112, section 7.1).
+fn unchunked(mut rest: &str) -> Result<String> {
+    let mut body = String::with_capacity(rest.len());
+    loop {
+        let (size, after) = rest.split_once("\r\n").context("a piece without a size")?;
+        let size = usize::from_str_radix(size.trim(), 16)?;
+        if size == 0 {
+            return Ok(body);
+        }
+        body.push_str(after.get(..size).context("a piece that is cut off")?);
+        rest = after.get(size + 2..).context("a piece that is cut off")?;
     }
-    serde_json::from_str(body).with_context(|| format!("{method} {path}: the answer is not JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_put_together_and_a_cut_one_is_noticed() {
+        assert_eq!(unchunked("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").unwrap(), "abcde");
+        assert!(unchunked("5\r\nabc").is_err());
+    }
 }

@@ -7,27 +7,37 @@
 mod b01_ingest;
 mod b03_segmentation;
 mod b04_dispatch;
+mod b05_quota;
+mod b06_webpush;
 mod b07_outcomes;
 mod b08_end_to_end;
+mod b09_latency;
+mod b12_drain;
+mod b14_cascades;
 mod bearers;
 mod caller;
 mod cpu;
 mod database;
+mod dispatch;
 mod fixture;
 mod floor_copy;
 mod floor_h2;
+mod floor_hops;
 mod floor_ingest;
 mod floor_publish;
 mod grants;
 mod http1;
+mod open_loop;
 mod pairs;
 mod platform;
 mod processes;
 mod queues;
 mod report;
+mod requests;
 mod rows;
 mod simulators;
 mod stack;
+mod subscriptions;
 
 use std::process::ExitCode;
 
@@ -66,13 +76,14 @@ impl Options {
     pub(crate) fn scaled(&self, full: usize, short: usize) -> usize {
         if self.short { short } else { ((full as f64 * self.scale) as usize).next_multiple_of(2 * fixture::CHUNK) }
     }
-
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
         Some("floor-h2") => floor_h2::run(&arguments[1..]),
+        Some("floor-crypto") => subscriptions::run(&arguments[1..]),
+        Some("floor-hops") => floor_hops::run(&arguments[1..]),
         Some("floor-ingest") => floor_ingest::run(&arguments[1..]),
         Some("floor-segmentation") => floor_publish::run(&arguments[1..]),
         _ => bench(),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::database::Database;
-use crate::fixture::{APP, BUNDLE, INTERNAL, MASTER, TEAM, TENANT};
+use crate::fixture::{APP, BUNDLE, INTERNAL, MASTER, PROJECT, TEAM, TENANT};
 use crate::processes::{Process, Settings};
 use crate::queues::{self, Bare};
 use crate::simulators::Simulators;
@@ -108,7 +108,7 @@ impl Platform {
         let private_key = self.simulators.apns_key(TEAM, KEY_ID, BUNDLE).await?;
         let apns = json!({"auth": "token", "key_id": KEY_ID, "team_id": TEAM, "bundle_id": BUNDLE, "private_key": private_key});
         self.call("PUT", &format!("/v1/apps/{APP}/credentials/apns"), Some(&apns)).await?;
-        self.service_account = self.simulators.fcm_project("bench-push").await?;
+        self.service_account = self.simulators.fcm_project(PROJECT, None).await?;
         let fcm = json!({"service_account": self.service_account});
         self.call("PUT", &format!("/v1/apps/{APP}/credentials/fcm"), Some(&fcm)).await?;
         self.database.read_keys().await

@@ -112,6 +112,13 @@ pub(crate) fn beside(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// In a floor: waits until its measurement tells it to go on.
+pub(crate) fn wait_for_a_line() -> Result<()> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(())
+}
+
 /// This program as another process that is told when to begin, for floors.
 pub(crate) struct Talker {
     child: Child,

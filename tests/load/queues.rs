@@ -9,7 +9,8 @@ use carillon_runtime::CancellationToken;
 use carillon_wire::topology;
 use futures::StreamExt as _;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueuePurgeOptions,
+    BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    QueuePurgeOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -94,6 +95,14 @@ impl Bare {
             confirmed(confirm).await?;
         }
         Ok(())
+    }
+
+    /// Reads a queue; every message is acknowledged by whoever takes it.
+    pub(crate) async fn consume(&self, queue: &str, prefetch: u16) -> Result<lapin::Consumer> {
+        self.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        let consuming = self.channel.basic_consume(queue.into(), queue.into(), options, FieldTable::default());
+        consuming.await.map_err(Into::into)
     }
 
     /// Takes `count` messages out of a queue.

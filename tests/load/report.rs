@@ -9,6 +9,11 @@ use serde_json::{Value, json};
 
 use crate::pairs::{By, Pairs, Spread};
 
+/// The bound of a row that is only reported: whatever it is, it is not below what it must.
+pub(crate) const REPORT: f64 = f64::INFINITY;
+/// No such goal.
+pub(crate) const NONE: f64 = f64::NAN;
+
 /// A line for whoever runs it.
 #[allow(clippy::disallowed_macros, reason = "the table is this program's output")]
 pub(crate) fn say(line: &str) {
@@ -34,6 +39,10 @@ pub(crate) struct Row {
     pub(crate) bound_by: &'static str,
     /// Words on what the floor was compared with.
     pub(crate) reference: String,
+    /// What `floor` is is the least work that anybody must do, so that nobody is faster.
+    is_floor: bool,
+    /// Why its floor is no good.
+    doubt: Option<String>,
     /// Whatever else was measured.
     pub(crate) figures: Value,
 }
@@ -63,13 +72,52 @@ impl Row {
             duplicates: pairs.ours.iter().map(|one| one.duplicates).sum(),
             bound_by: "",
             reference: String::new(),
+            is_floor: true,
+            doubt: None,
             figures: figures(pairs),
         }
+    }
+
+    /// A row whose measure is no pair of CPU or rates: whoever makes it fills in the rest.
+    pub(crate) fn plain(
+        id: &'static str,
+        title: &'static str,
+        unit: &'static str,
+        goals: [f64; 3],
+        ratio: Spread,
+    ) -> Self {
+        let ratio_of_none = Pairs::default();
+        let row = Self::of(id, title, unit, goals, By::Rate, &ratio_of_none);
+        Self { ours: ratio.median, ratio, figures: json!({}), ..row }
+    }
+
+    /// Goals are bounds from above.
+    pub(crate) fn less_is_better(mut self) -> Self {
+        self.less_is_better = true;
+        self
     }
 
     pub(crate) fn reference(mut self, words: impl Into<String>) -> Self {
         self.reference = words.into();
         self
+    }
+
+    /// What it is compared with is no floor.
+    pub(crate) fn may_be_faster(mut self) -> Self {
+        self.is_floor = false;
+        self
+    }
+
+    /// An outside reference, measured in the same run, that shows the floor to be no good.
+    pub(crate) fn doubt(mut self, words: Option<String>) -> Self {
+        self.doubt = words;
+        self
+    }
+
+    /// Why it does not count.
+    fn doubted(&self) -> Option<String> {
+        let faster = self.is_floor && !self.less_is_better && self.floor > 0.0 && self.ratio.median > 1.0;
+        self.doubt.clone().or_else(|| faster.then(|| "ours is faster than its floor".to_owned()))
     }
 
     /// What keeps it from being faster, as profiles show it.
@@ -84,6 +132,9 @@ impl Row {
 
     /// The best goal that was reached.
     fn reached(&self) -> &'static str {
+        if self.doubted().is_some() {
+            return "DOES NOT COUNT";
+        }
         let names = ["must", "target", "moonshot"];
         let reached = self.goals.iter().zip(names).filter(|(goal, _)| self.reaches(**goal));
         reached.map(|(_, name)| name).next_back().unwrap_or("BELOW MUST")
@@ -93,9 +144,9 @@ impl Row {
         json!({
             "id": self.id, "title": self.title, "unit": self.unit, "ours": round(self.ours), "floor": round(self.floor),
             "ratio": round(self.ratio.median), "low": round(self.ratio.low), "high": round(self.ratio.high),
-            "pairs": self.pairs, "must": self.goals[0], "target": self.goals[1], "moonshot": self.goals[2],
+            "pairs": self.pairs, "must": number(self.goals[0]), "target": number(self.goals[1]), "moonshot": number(self.goals[2]),
             "reached": self.reached(), "less_is_better": self.less_is_better, "lost": self.lost,
-            "duplicates": self.duplicates, "bound_by": self.bound_by, "reference": self.reference,
+            "duplicates": self.duplicates, "doubt": self.doubted(), "bound_by": self.bound_by, "reference": self.reference,
             "figures": self.figures,
         })
     }
@@ -118,6 +169,15 @@ fn figures(pairs: &Pairs) -> Value {
     json!({"ours": side(&pairs.ours), "floor": side(&pairs.floor), "discarded_pairs": pairs.discarded})
 }
 
+/// A goal that nobody set is [`REPORT`] or [`NONE`].
+fn number(goal: f64) -> Option<f64> {
+    goal.is_finite().then_some(goal)
+}
+
+fn goal(goal: f64) -> String {
+    number(goal).map_or_else(|| "-".to_owned(), |goal| goal.to_string())
+}
+
 fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
@@ -134,7 +194,9 @@ pub(crate) struct Report {
 impl Report {
     /// Whether something was measured, nothing was lost or doubled and, in the full form, every row reached what it must.
     pub(crate) fn passed(&self, short: bool) -> bool {
-        let sound = |row: &Row| row.lost == 0 && row.duplicates == 0 && (short || row.reaches(row.goals[0]));
+        let sound = |row: &Row| {
+            row.lost == 0 && row.duplicates == 0 && (short || row.doubted().is_none() && row.reaches(row.goals[0]))
+        };
         self.broken.is_empty() && !self.rows.is_empty() && self.rows.iter().all(sound)
     }
 
@@ -142,11 +204,11 @@ impl Report {
     pub(crate) fn finish(&self, root: &Path, short: bool, started_at: jiff::Timestamp, took: Duration) -> Result<bool> {
         say("");
         say(
-            "row  stage                                      ours        floor  unit            ratio  (low - high)   must target moon  reached",
+            "row     stage                                          ours        floor  unit            ratio  (low - high)   must target moon  reached",
         );
         for row in &self.rows {
             say(&format!(
-                "{:4} {:38} {:10.2} {:12.2}  {:14} {:6.3}  ({:.3}-{:.3})  {:5} {:5} {:5}  {}{}",
+                "{:7} {:40} {:10.2} {:12.2}  {:14} {:6.3}  ({:.3}-{:.3})  {:5} {:5} {:5}  {}{}",
                 row.id,
                 row.title,
                 row.ours,
@@ -155,9 +217,9 @@ impl Report {
                 row.ratio.median,
                 row.ratio.low,
                 row.ratio.high,
-                row.goals[0],
-                row.goals[1],
-                row.goals[2],
+                goal(row.goals[0]),
+                goal(row.goals[1]),
+                goal(row.goals[2]),
                 if short { "not judged" } else { row.reached() },
                 if row.lost + row.duplicates > 0 {
                     format!("  LOST {} TWICE {}", row.lost, row.duplicates)
@@ -165,6 +227,11 @@ impl Report {
                     String::new()
                 },
             ));
+        }
+        for row in self.rows.iter().filter(|_| !short) {
+            if let Some(doubt) = row.doubted() {
+                say(&format!("{:7} does not count: {doubt}", row.id));
+            }
         }
         for (row, why) in &self.broken {
             say(&format!("{row:4} could not be measured: {why}"));

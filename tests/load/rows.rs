@@ -7,7 +7,9 @@ use anyhow::{Result, bail};
 use crate::Options;
 use crate::report::{Report, Row, say};
 use crate::stack::Stack;
-use crate::{b01_ingest, b03_segmentation, b04_dispatch, b07_outcomes, b08_end_to_end};
+use crate::{
+    b01_ingest, b03_segmentation, b04_dispatch, b05_quota, b06_webpush, b07_outcomes, b08_end_to_end, b09_latency,
+};
 
 /// Every row, with the measurement that it is read off, in the order in which they are run.
 const ROWS: &[(&str, &str)] = &[
@@ -17,9 +19,15 @@ const ROWS: &[(&str, &str)] = &[
     ("B4", "B4"),
     ("B4c", "B4c"),
     ("B5", "B5"),
+    ("B5b", "B5b"),
+    ("B6", "B6"),
     ("B7", "B7"),
     ("B8", "B8"),
+    ("B9", "B9"),
+    ("B10", "B9"),
     ("B11", "B8"),
+    ("B12", "B12"),
+    ("B14", "B14"),
     ("B15", "B8"),
 ];
 
@@ -69,8 +77,13 @@ async fn measure(id: &str, options: &Options, stack: &Stack) -> Result<Vec<Row>>
         "B4" => b04_dispatch::run(options, stack).await?,
         "B4c" => b04_dispatch::with_delay(options, stack).await?,
         "B5" => b04_dispatch::fcm(options, stack).await?,
+        "B5b" => b05_quota::run(options, stack).await?,
+        "B6" => b06_webpush::run(options, stack).await?,
         "B7" => b07_outcomes::run(options, stack).await?,
         "B8" => return b08_end_to_end::run(options, stack).await,
+        "B9" => return b09_latency::run(options, stack).await,
+        "B12" => b12_drain::run(options, stack).await?,
+        "B14" => return b14_cascades::run(options, stack).await,
         _ => bail!("there is no row {id}"),
     };
     Ok(vec![one])

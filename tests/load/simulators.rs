@@ -16,6 +16,15 @@ pub(crate) struct Simulators {
     _process: Process,
 }
 
+/// One request.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) token: String,
+    pub(crate) notification_id: Option<String>,
+    /// In whole milliseconds.
+    pub(crate) at: jiff::Timestamp,
+}
+
 /// What a provider counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Count {
@@ -24,6 +33,8 @@ pub(crate) struct Count {
     /// Different tokens with an accepted request.
     pub(crate) tokens: u64,
     pub(crate) duplicates: u64,
+    /// Requests that were answered 429.
+    pub(crate) throttled: u64,
 }
 
 impl Simulators {
@@ -70,8 +81,27 @@ impl Simulators {
     }
 
     /// Makes a Firebase project; its service account.
-    pub(crate) async fn fcm_project(&self, project: &str) -> Result<Value> {
-        self.call("POST", "/fcm/projects", Some(&json!({"project_id": project}))).await
+    pub(crate) async fn fcm_project(&self, project: &str, messages_per_second: Option<u32>) -> Result<Value> {
+        let body = json!({"project_id": project, "messages_per_second": messages_per_second});
+        self.call("POST", "/fcm/projects", Some(&body)).await
+    }
+
+    /// Makes an account of the SMS gateway known.
+    pub(crate) async fn sms_account(&self, token: &str) -> Result<()> {
+        self.call("POST", "/sms/accounts", Some(&json!({"token": token}))).await.map(drop)
+    }
+
+    /// Browsers' subscriptions.
+    pub(crate) async fn webpush_subscriptions(&self, count: usize) -> Result<Vec<Value>> {
+        let answer = self.call("POST", "/webpush/subscriptions", Some(&json!({"count": count}))).await?;
+        answer["subscriptions"].as_array().cloned().context("no subscriptions")
+    }
+
+    /// Connections to a provider that are open, and that were ever opened.
+    pub(crate) async fn connections(&self, provider: &str) -> Result<(u64, u64)> {
+        let answer = self.call("GET", &format!("/connections/{provider}"), None).await?;
+        let number = |name: &str| answer[name].as_u64().context("no count of connections");
+        Ok((number("open")?, number("opened")?))
     }
 
     /// Sets the weather at a provider.
@@ -82,6 +112,13 @@ impl Simulators {
     /// Forgets all requests.
     pub(crate) async fn clear(&self) -> Result<()> {
         self.call("DELETE", "/requests", None).await.map(drop)
+    }
+
+    /// Every accepted request to a provider since the last clearing, as the simulator saw it.
+    pub(crate) async fn accepted(&self, provider: &str) -> Result<Vec<Seen>> {
+        let path = format!("/requests?provider={provider}&accepted=true");
+        let text = http1::text(self.url("control")?, "GET", &path, None, None).await?;
+        text.lines().map(|line| serde_json::from_str(line).map_err(Into::into)).collect()
     }
 
     /// What a provider counted since.
@@ -95,6 +132,7 @@ impl Simulators {
             accepted: number("accepted"),
             tokens: number("accepted_tokens"),
             duplicates: number("duplicates"),
+            throttled: one["by_status"]["429"].as_u64().unwrap_or(0),
         })
     }
 }
