@@ -8,7 +8,8 @@ use crate::Options;
 use crate::report::{Report, Row, say};
 use crate::stack::Stack;
 use crate::{
-    b01_ingest, b03_segmentation, b04_dispatch, b05_quota, b06_webpush, b07_outcomes, b08_end_to_end, b09_latency,
+    b01_ingest, b03_segmentation, b04_dispatch, b05_quota, b06_webpush, b07_outcomes, b08_end_to_end, b09_latency, b12_drain,
+    b14_cascades,
 };
 
 /// Every row, with the measurement that it is read off, in the order in which they are run.
