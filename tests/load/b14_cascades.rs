@@ -83,7 +83,6 @@ impl<'a> Cascades<'a> {
     /// A run of which so many persons wait, due at `from` and then so many a second; all at once without a rate. When the rows are there.
     async fn wait_for(&self, count: usize, from: Timestamp, rate: Option<usize>, cancelled: bool) -> Result<Uuid> {
         let (run, d) = (Uuid::now_v7(), &self.database);
-        self.database.sql.batch_execute("TRUNCATE notifications, cascades, deliveries, run_counters").await?;
         self.database.sql.batch_execute("CHECKPOINT").await?;
         self.simulators.clear().await?;
         let state: i16 = if cancelled { 4 } else { 2 };
@@ -94,8 +93,8 @@ impl<'a> Cascades<'a> {
         let cascades = "
             INSERT INTO cascades (run_id, link, person_number, notification_id, tenant_key, app_key, person, phone, unless, within_seconds,
                 open_devices, any_sent, released_at, first_sent_at, due_at)
-            SELECT $1, 1, i, $1, $2, $3, 'u:user-' || i, '+48' || (500000000 + i), 4, $4, 0, true, due - $4 * interval '1 second',
-                due - $4 * interval '1 second', due
+            SELECT $1, 1, i, $1, $2, $3, 'u:user-' || i, '+48' || (500000000 + i), 4, $4::int4, 0, true, due - $4::int4 * interval '1 second',
+                due - $4::int4 * interval '1 second', due
             FROM (SELECT i, $5::timestamptz + i * $6::float8 * interval '1 second' AS due FROM generate_series(0, $7::int4 - 1) AS i) AS made";
         let (between, rows) = (rate.map_or(0.0, |rate| 1.0 / rate as f64), count as i64);
         let sql = &self.database.sql;
