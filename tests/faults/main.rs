@@ -1,7 +1,6 @@
 //! The fault run: a whole platform of real processes, load, faults by process id, and three ledgers joined at the end.
 //!
-//! `ROWS=F1,F8` runs some rows, `SEED=7` repeats a schedule, `CI=1` and `FULL=1` choose the sizes, `FRESH=1` begins a full run anew.
-//! docs/faults.md says what each row shows.
+//! It is told what to do by variables ([`HELP`]); docs/faults.md says what each row shows.
 
 #![allow(clippy::disallowed_macros, reason = "this program talks to people: printing is its output")]
 #![allow(clippy::disallowed_methods, reason = "a program at the rim: its words come by variables, and it has no Scope")]
@@ -53,8 +52,22 @@ use crate::platform::Platform;
 use crate::report::Report;
 use std::process::ExitCode;
 
+const HELP: &str = "\
+usage: make faults [ROWS=F1,F8] [SEED=7] [CI=1 | FULL=1 [FRESH=1]] [RUN_DIR=DIR]
+Breaks a whole platform of its own in every way that docs/faults.md lists, and proves that nothing was lost or doubled.
+
+  ROWS=F1,F8    only these rows; without it F1 to F14, with CI=1 those that a pipeline runs
+  SEED=7        another schedule; the same number repeats it
+  CI=1          sizes for a pipeline
+  FULL=1        the long form, resumable; FRESH=1 begins it anew
+  RUN_DIR=DIR   another directory than .run-faults for servers and logs, and than target for the report";
+
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(word) = std::env::args().nth(1) {
+        println!("{HELP}");
+        return if ["-h", "--help", "help"].contains(&word.as_str()) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     match run().await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

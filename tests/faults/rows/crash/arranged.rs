@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// More than one dispatcher takes in advance.
 const MESSAGES: usize = 40;
 
+/// Until a dispatcher has begun what was sent.
+const IN_WORK: Duration = Duration::from_secs(10);
+
 /// One case; the replica runs unarmed afterwards.
 ///
 /// # Errors
@@ -50,8 +53,12 @@ async fn given_back(load: &Load<'_>, case: Case, number: usize) -> Result<Done> 
         let key = format!("{}-many-{number}-{n}", tenant.app);
         load.crowd.caller.send(&body, &key, Arc::new(vec![device])).await?;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let held = in_work(victim).await;
+    let began_work = Instant::now();
+    let mut held = in_work(victim).await;
+    while held.0 == 0 && began_work.elapsed() < IN_WORK {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        held = in_work(victim).await;
+    }
     victim.signal(Signal::TERM);
     let watched = watch(victim, case, began).await;
     platform.sim.set_conditions(Provider::Apns, Conditions::default())?;
@@ -68,17 +75,18 @@ async fn given_back(load: &Load<'_>, case: Case, number: usize) -> Result<Done> 
 }
 
 /// What expired while nobody could come for it is closed by the housekeeping, which begins as the process does. The way to the broker is shut
-/// meanwhile, or the scan would hand it out first.
+/// meanwhile, or the scan would hand it out first, and the other replica is away, or its housekeeping might be first.
 async fn expired(load: &Load<'_>, case: Case, number: usize) -> Result<Done> {
     let (began, platform) = (Instant::now(), load.platform);
     let victim = platform.of(case.service).next().context("a first replica")?;
+    let other = platform.of(case.service).nth(1).context("a second replica")?;
     let id = load.held(number, "expired").await?;
+    let unclean = leave(other).await?;
     let ways = || platform.of(case.service).flat_map(|replica| platform.ways(replica, Way::Broker));
     for way in ways() {
         way.stall(true);
         way.cut(Cut::Reset);
     }
-    tokio::time::sleep(Duration::from_millis(600)).await;
     let sql = "UPDATE chunks SET due_at = now() - interval '1 second', expires_at = now() - interval '5 minutes', lease_until = NULL
                WHERE due_at IS NOT NULL AND run_id = (SELECT run_id FROM notifications WHERE notification_id = $1::text::uuid)
                RETURNING chunk";
@@ -89,7 +97,10 @@ async fn expired(load: &Load<'_>, case: Case, number: usize) -> Result<Done> {
         way.stall(false);
         way.cut(Cut::Reset);
     }
+    other.respawn(&[])?;
+    other.ready().await?;
     let mut done = done?;
+    done.broken = done.broken.or(unclean);
     if changed == 0 {
         done.broken = Some("nothing was open that could expire".to_owned());
     }

@@ -10,7 +10,7 @@ use provider_sim::{Provider, Reply};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Devices that everything is sent to which has to arrive: more than 64 of a platform, so that chunks are claimed.
 const DEVICES: usize = 300;
@@ -18,6 +18,9 @@ const DEVICES: usize = 300;
 const PERSONS: usize = 4_000;
 /// Devices of notifications that are cancelled or expire.
 const SPARE: usize = 200;
+
+/// Until what a provider put off stands in the ledger.
+const PUT_OFF: Duration = Duration::from_secs(5);
 
 /// Who is sent to.
 pub(crate) struct Crowd {
@@ -223,8 +226,19 @@ impl<'a> Load<'a> {
         let id = sent.context("a send was refused")?;
         let asked = provider_sim::Query { notification_id: Some(id.clone()), ..Default::default() };
         sim.ledger().wait(&asked, 1, Duration::from_secs(5)).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.put_off(&id).await?;
         Ok(id)
+    }
+
+    /// Until the ledger knows that the provider asked to come again later; without it for a while if somebody who knows is struck.
+    async fn put_off(&self, id: &str) -> Result<()> {
+        let sql = "SELECT 1 FROM chunks
+                   WHERE notification_id = $1::text::uuid AND due_at > now() + interval '5 minutes'";
+        let began = Instant::now();
+        while began.elapsed() < PUT_OFF && self.platform.rows(sql, &[&id]).await?.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 }
 
