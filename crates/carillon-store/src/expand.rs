@@ -56,7 +56,7 @@ pub struct RunRow {
     pub next_chunk: i32,
     /// The next person's number.
     pub next_person: i32,
-    /// Pages committed so far.
+    /// Pages committed so far, and how often it was steered: a wake-up that names another number was overtaken.
     pub epoch: i32,
 }
 
@@ -86,7 +86,7 @@ pub struct Expansion {
 const LOCK_RUNS: &str = "
     SELECT n.notification_id, n.tenant_key, t.tenant, n.app_key, a.icon_url, coalesce(a.default_locale, t.default_locale),
            t.push_enabled AND a.push_enabled, n.body, n.lane, n.created_at, n.scheduled_at, n.run_id, n.run_started_at, n.expires_at,
-           n.cursor_person, n.next_chunk, n.next_person, n.epoch
+           n.cursor_person, n.next_chunk, n.next_person, n.epoch, now()
     FROM notifications n
     JOIN tenants t ON t.tenant_key = n.tenant_key
     JOIN apps a ON a.app_key = n.app_key
@@ -105,13 +105,15 @@ impl Store {
         let publisher = self.presence().number();
         let mut expansion = Expansion { connection: Some(connection), now: Timestamp::UNIX_EPOCH, publisher };
         let client = expansion.client()?;
-        client.batch_execute("BEGIN").await?;
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let statement = client.prepare_cached(LOCK_RUNS).await?;
-        let rows = client.query(&statement, &[&ids]).await?;
+        let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
+        // One way there and back: what is sent first is worked off first.
+        let ((), rows) = futures::try_join!(client.batch_execute("BEGIN"), client.query(&statement, &parameters))?;
         let runs = rows.iter().map(run_row).collect::<Result<Vec<_>>>()?;
-        let now: Timestamp = client.query_one("SELECT now()", &[]).await?.get(0);
-        expansion.now = now;
+        if let Some(first) = rows.first() {
+            expansion.now = first.get(18);
+        }
         Ok((expansion, runs))
     }
 }
@@ -146,7 +148,7 @@ impl Expansion {
         self.connection.as_ref().ok_or_else(|| Error::Refused("the transaction has ended".into()))
     }
 
-    /// The database's clock when the transaction began.
+    /// The database's clock when the transaction began, if it locked anything.
     pub fn now(&self) -> Timestamp {
         self.now
     }

@@ -9,6 +9,8 @@ use carillon_domain::person::Person;
 use carillon_domain::platform::{Lane, Platform};
 use deadpool_postgres::Object;
 use jiff::Timestamp;
+use std::sync::LazyLock;
+use tokio_postgres::Statement;
 
 /// A chunk to insert.
 pub struct NewChunk {
@@ -96,26 +98,38 @@ pub(super) async fn write(
     slot: i16,
     publisher: Option<i32>,
 ) -> Result<Vec<StatusChange>> {
+    let chunks = connection.prepare_cached(INSERT_CHUNKS).await?;
+    let cascades = connection.prepare_cached(INSERT_CASCADES).await?;
+    let advanced = connection.prepare_cached(&ADVANCE).await?;
+    // One way there and back for all three. They are sent in this order and worked off in it: what is advanced looks for cascades.
+    futures::try_join!(
+        insert_chunks(connection, &chunks, pages, publisher),
+        insert_cascades(connection, &cascades, pages),
+        advance(connection, &advanced, pages),
+    )?;
+    let news: Vec<News> =
+        pages.iter().flat_map(|page| page.suppressed.iter().map(|s| not_tried(page, s, now))).collect();
+    if news.is_empty() {
+        return Ok(Vec::new());
+    }
     // A savepoint gives the helpers their transaction type inside the one that is open.
     let transaction = connection.transaction().await?;
-    insert_chunks(&transaction, pages, publisher).await?;
-    insert_cascades(&transaction, pages).await?;
-    advance(&transaction, pages).await?;
-    let news = pages.iter().flat_map(|page| {
-        page.suppressed.iter().map(|s| News {
-            id: DeliveryId { run: page.run, subject: s.subject, link: 0 },
-            tenant: page.tenant_key,
-            platform: s.platform,
-            status: Status::Suppressed,
-            reason: Some(s.reason),
-            person: s.person.as_ref().map(|p| p.key().to_owned()),
-            provider_id: None,
-            at: now,
-        })
-    });
-    let changes = write_news(&transaction, news.collect(), slot).await?;
+    let changes = write_news(&transaction, news, slot).await?;
     release(transaction).await?;
     Ok(changes)
+}
+
+fn not_tried(page: &Page, suppressed: &Suppressed, now: Timestamp) -> News {
+    News {
+        id: DeliveryId { run: page.run, subject: suppressed.subject, link: 0 },
+        tenant: page.tenant_key,
+        platform: suppressed.platform,
+        status: Status::Suppressed,
+        reason: Some(suppressed.reason),
+        person: suppressed.person.as_ref().map(|p| p.key().to_owned()),
+        provider_id: None,
+        at: now,
+    }
 }
 
 const INSERT_CHUNKS: &str = "
@@ -133,7 +147,8 @@ const INSERT_CHUNKS: &str = "
               run_started_at, expires_at, published, lease)";
 
 async fn insert_chunks(
-    transaction: &deadpool_postgres::Transaction<'_>,
+    connection: &Object,
+    statement: &Statement,
     pages: &[Page],
     publisher: Option<i32>,
 ) -> Result<()> {
@@ -144,14 +159,13 @@ async fn insert_chunks(
     if all.is_empty() {
         return Ok(());
     }
-    let statement = transaction.prepare_cached(INSERT_CHUNKS).await?;
     let keys = |c: &NewChunk| c.devices.iter().flat_map(|d| d.0.to_be_bytes()).collect::<Vec<u8>>();
     let persons = |c: &NewChunk| {
         c.person_numbers.as_ref().map(|all| all.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>())
     };
-    transaction
+    connection
         .execute(
-            &statement,
+            statement,
             &[
                 &all.iter().map(|(p, ..)| p.run.0).collect::<Vec<_>>(),
                 &all.iter().map(|(_, n, _)| *n).collect::<Vec<_>>(),
@@ -185,15 +199,14 @@ const INSERT_CASCADES: &str = "
          AS c(run_id, person_number, notification_id, tenant_key, app_key, person, phone, locale, unless, within_seconds,
               open_devices, fires)";
 
-async fn insert_cascades(transaction: &deadpool_postgres::Transaction<'_>, pages: &[Page]) -> Result<()> {
+async fn insert_cascades(connection: &Object, statement: &Statement, pages: &[Page]) -> Result<()> {
     let all: Vec<(&Page, &NewCascade)> = pages.iter().flat_map(|p| p.cascades.iter().map(move |c| (p, c))).collect();
     if all.is_empty() {
         return Ok(());
     }
-    let statement = transaction.prepare_cached(INSERT_CASCADES).await?;
-    transaction
+    connection
         .execute(
-            &statement,
+            statement,
             &[
                 &all.iter().map(|(p, _)| p.run.0).collect::<Vec<_>>(),
                 &all.iter().map(|(_, c)| c.person_number).collect::<Vec<_>>(),
@@ -213,11 +226,12 @@ async fn insert_cascades(transaction: &deadpool_postgres::Transaction<'_>, pages
     Ok(())
 }
 
-/// Nothing was queued by any page of the run, and no cascade waits: it is finished as its last page is committed.
-const IDLE: &str = "n.next_chunk + p.chunks = 0
+/// Where nothing was queued by any page of the run, and no cascade waits, it is finished as its last page is committed.
+static ADVANCE: LazyLock<String> = LazyLock::new(|| {
+    let idle = "n.next_chunk + p.chunks = 0
             AND NOT EXISTS (SELECT 1 FROM cascades c WHERE c.run_id = p.run_id AND c.state IN (1, 2))";
-
-const ADVANCE: &str = "
+    format!(
+        "
     UPDATE notifications n SET
         state = CASE WHEN p.last AND {idle} THEN 5 ELSE 2 END,
         finished_at = CASE WHEN p.last AND {idle} THEN now() END,
@@ -230,14 +244,15 @@ const ADVANCE: &str = "
     FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::int4[], $7::int4[], $8::int8[],
                 $9::bool[])
          AS p(notification_id, run_id, run_started_at, expires_at, cursor, chunks, persons, pushes, last)
-    WHERE n.notification_id = p.notification_id";
+    WHERE n.notification_id = p.notification_id"
+    )
+});
 
-async fn advance(transaction: &deadpool_postgres::Transaction<'_>, pages: &[Page]) -> Result<()> {
+async fn advance(connection: &Object, statement: &Statement, pages: &[Page]) -> Result<()> {
     let pushes = |p: &Page| p.chunks.iter().map(|c| c.devices.len() as i64).sum::<i64>() + p.suppressed.len() as i64;
-    let statement = transaction.prepare_cached(&ADVANCE.replace("{idle}", IDLE)).await?;
-    transaction
+    connection
         .execute(
-            &statement,
+            statement,
             &[
                 &pages.iter().map(|p| p.notification_id.0).collect::<Vec<_>>(),
                 &pages.iter().map(|p| p.run.0).collect::<Vec<_>>(),

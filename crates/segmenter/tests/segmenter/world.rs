@@ -179,7 +179,7 @@ impl World {
         tokio::time::timeout(PATIENCE, publishing).await.expect("the broker takes it");
     }
 
-    /// Pages committed, and whether all are.
+    /// Pages committed, and whether all are, for one that nobody steered.
     pub(crate) async fn walk(&self, id: NotificationId) -> (i32, bool) {
         let sql = "SELECT epoch, expanded FROM notifications WHERE notification_id = $1";
         let row = self.sql.query_one(sql, &[&id.0]).await.unwrap();
