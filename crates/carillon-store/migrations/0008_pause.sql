@@ -1,4 +1,3 @@
--- oldest binary: 6
 -- A paused notification (state 3) is looked at again when it expires. What comes due meanwhile is set aside by whoever meets it: a chunk
 -- until it expires, a waiting cascade without any time.
 ALTER TABLE notifications

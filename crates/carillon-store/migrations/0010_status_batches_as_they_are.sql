@@ -1,3 +1,3 @@
--- oldest binary: 6
+-- oldest binary: 9
 -- Lists of numbers that live for a moment: squeezing them costs more than it saves.
 ALTER TABLE status_batches ALTER COLUMN changes SET STORAGE EXTERNAL;

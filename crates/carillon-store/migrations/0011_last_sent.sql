@@ -1,4 +1,4 @@
--- oldest binary: 6
+-- oldest binary: 9
 -- When devices were last sent to, 512 to a row: hours since 1970, three bytes each, big endian; 0: never. The column in devices keeps what
 -- older binaries wrote, and what a device brings along that changes hands.
 CREATE TABLE device_sends (

@@ -1,13 +1,15 @@
 //! Accepting notifications: one transaction for a group, the committed rows are the outbox.
 
-use crate::commit::commit;
-use crate::{Result, Store};
+use crate::{Error, Result, Store};
 use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::notification::State;
 use carillon_domain::platform::Lane;
 use carillon_failpoint::Point;
 use jiff::Timestamp;
 use std::collections::HashSet;
+use std::time::Duration;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 /// A validated notification on its way into the table.
@@ -52,24 +54,46 @@ pub enum Accepted {
     Conflict,
 }
 
+/// A group without idempotency keys. Its ids are there only if an earlier try of this very group was committed after all.
 const INSERT: &str = "
-    WITH item AS (
-        SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bytea[], $6::int2[], $7::int2[],
-                             $8::timestamptz[], $9::text[], $10::bytea[], $11::text[])
-               AS i(id, tenant_key, app_key, reference, body, state, lane, scheduled_at, key, fingerprint, traceparent)
-    ), keyed AS (
+    INSERT INTO notifications (notification_id, tenant_key, app_key, reference, body, state, lane, scheduled_at, due_at, traceparent)
+    SELECT id, tenant_key, app_key, reference, body, state, lane, scheduled_at, coalesce(scheduled_at, now() + interval '5 seconds'),
+           traceparent
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bytea[], $6::int2[], $7::int2[], $8::timestamptz[], $9::text[])
+         AS item(id, tenant_key, app_key, reference, body, state, lane, scheduled_at, traceparent)";
+
+macro_rules! insert_keyed {
+    ($what_is_there:literal) => {
+        concat!(
+            "
+    WITH keyed AS (
         INSERT INTO idempotency (tenant_key, key, fingerprint, notification_id, state)
-        SELECT tenant_key, key, fingerprint, id, state FROM item WHERE key IS NOT NULL
+        SELECT tenant_key, key, fingerprint, id, state
+        FROM unnest($1::uuid[], $2::int[], $6::int2[], $10::text[], $11::bytea[]) AS item(id, tenant_key, state, key, fingerprint)
+        WHERE key IS NOT NULL
         ON CONFLICT DO NOTHING
         RETURNING notification_id
     )
     INSERT INTO notifications (notification_id, tenant_key, app_key, reference, body, state, lane, scheduled_at, due_at, traceparent)
     SELECT id, tenant_key, app_key, reference, body, state, lane, scheduled_at, coalesce(scheduled_at, now() + interval '5 seconds'),
            traceparent
-    FROM item
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bytea[], $6::int2[], $7::int2[], $8::timestamptz[], $9::text[], $10::text[])
+         AS item(id, tenant_key, app_key, reference, body, state, lane, scheduled_at, traceparent, key)
     WHERE key IS NULL OR id IN (SELECT notification_id FROM keyed)
-    ON CONFLICT (notification_id) DO NOTHING
-    RETURNING notification_id";
+    ",
+            $what_is_there,
+            "RETURNING notification_id"
+        )
+    };
+}
+
+/// A group of which some have keys.
+const INSERT_KEYED: &str = insert_keyed!("");
+/// Any group once more.
+const INSERT_AGAIN: &str = insert_keyed!("ON CONFLICT (notification_id) DO NOTHING ");
+
+/// How long a group may take. Above the 5 s after which a connection is asked before it is used again, so that one that answers nothing is thrown away.
+const ANSWER: Duration = Duration::from_secs(6);
 
 const EARLIER: &str = "
     SELECT i.tenant_key, i.key, i.fingerprint, i.notification_id, i.state
@@ -78,84 +102,83 @@ const EARLIER: &str = "
 
 impl Store {
     /// Commits a group of notifications, and says of each what became of it, in the order given. Callers sort a group by tenant and key, so
-    /// that two groups cannot wait for each other. When it returns, everything `New` is committed.
+    /// that two groups cannot wait for each other. When it returns, everything `New` is committed: the group is one statement, which commits by itself.
     ///
     /// # Errors
-    /// Nothing of the group is committed, or, if the connection broke at the commit, all or nothing is: repeat it with the same ids.
+    /// Nothing of the group is committed, or, if the connection broke or nothing was answered in time, all or nothing is: repeat it with the same
+    /// ids.
     pub async fn accept_group(&self, items: &[NewNotification]) -> Result<Vec<Accepted>> {
-        let mut connection = self.connection().await?;
-        let transaction = connection.transaction().await?;
         let columns = Columns::of(items);
-        let insert = transaction.prepare_cached(INSERT).await?;
-        let rows = transaction
-            .query(
-                &insert,
-                &[
-                    &columns.ids,
-                    &columns.tenants,
-                    &columns.apps,
-                    &columns.references,
-                    &columns.bodies,
-                    &columns.states,
-                    &columns.lanes,
-                    &columns.scheduled,
-                    &columns.keys,
-                    &columns.fingerprints,
-                    &columns.traceparents,
-                ],
-            )
-            .await?;
+        let keyed = items.iter().any(|item| item.idempotency.is_some());
+        let rows = match self.insert(if keyed { INSERT_KEYED } else { INSERT }, &columns).await {
+            Err(Error::Duplicate(_)) => self.insert(INSERT_AGAIN, &columns).await?,
+            rows => rows?,
+        };
         let inserted: HashSet<Uuid> = rows.iter().map(|row| row.get(0)).collect();
         let mut answers = vec![Accepted::Conflict; items.len()];
         let mut repeated = Vec::new();
         for (i, item) in items.iter().enumerate() {
-            // Without a key a row can only be there because an earlier try of this very group was committed after all.
-            if inserted.contains(&item.notification_id.0) || item.idempotency.is_none() {
+            // Without a key it is there, by this try or by an earlier one.
+            if item.idempotency.is_none() || inserted.contains(&item.notification_id.0) {
                 answers[i] = Accepted::New { state: columns.state(i) };
             } else {
                 repeated.push(i);
             }
         }
         if !repeated.is_empty() {
-            answer_repeated(&transaction, items, &repeated, &mut answers).await?;
+            self.answer_repeated(items, &repeated, &mut answers).await?;
         }
-        commit(transaction, Point::AcceptCommit).await?;
         Ok(answers)
     }
-}
 
-async fn answer_repeated(
-    transaction: &deadpool_postgres::Transaction<'_>,
-    items: &[NewNotification],
-    repeated: &[usize],
-    answers: &mut [Accepted],
-) -> Result<()> {
-    let tenants: Vec<i32> = repeated.iter().map(|i| items[*i].tenant_key.0).collect();
-    let keys: Vec<&str> =
-        repeated.iter().map(|i| items[*i].idempotency.as_ref().map_or("", |k| k.0.as_str())).collect();
-    let statement = transaction.prepare_cached(EARLIER).await?;
-    let rows = transaction.query(&statement, &[&tenants, &keys]).await?;
-    for i in repeated {
-        let Some((key, fingerprint)) = &items[*i].idempotency else { continue };
-        let same = rows.iter().find(|row| {
-            row.get::<_, i32>(0) == items[*i].tenant_key.0
-                && row.get::<_, &str>(1) == key
-                && row.get::<_, &[u8]>(2) == fingerprint
-        });
-        if let Some(row) = same {
-            if row.get::<_, Uuid>(3) == items[*i].notification_id.0 {
+    async fn insert(&self, sql: &str, columns: &Columns<'_>) -> Result<Vec<Row>> {
+        let all: [&(dyn ToSql + Sync); 11] = [
+            &columns.ids,
+            &columns.tenants,
+            &columns.apps,
+            &columns.references,
+            &columns.bodies,
+            &columns.states,
+            &columns.lanes,
+            &columns.scheduled,
+            &columns.traceparents,
+            &columns.keys,
+            &columns.fingerprints,
+        ];
+        let parameters = if sql == INSERT { &all[..9] } else { &all[..] };
+        let late = |_| Err(Error::Unavailable("the database did not answer in time".into()));
+        tokio::time::timeout(ANSWER, self.write(Point::AcceptCommit, sql, parameters)).await.unwrap_or_else(late)
+    }
+
+    /// Says what became of items whose keys were there. They are committed, and stay for a month.
+    async fn answer_repeated(
+        &self,
+        items: &[NewNotification],
+        repeated: &[usize],
+        answers: &mut [Accepted],
+    ) -> Result<()> {
+        let tenants: Vec<i32> = repeated.iter().map(|i| items[*i].tenant_key.0).collect();
+        let keys: Vec<&str> =
+            repeated.iter().map(|i| items[*i].idempotency.as_ref().map_or("", |k| k.0.as_str())).collect();
+        let rows = self.rows(EARLIER, &[&tenants, &keys]).await?;
+        for i in repeated {
+            let Some((key, fingerprint)) = &items[*i].idempotency else { continue };
+            let same = rows.iter().find(|row| {
+                row.get::<_, i32>(0) == items[*i].tenant_key.0
+                    && row.get::<_, &str>(1) == key
+                    && row.get::<_, &[u8]>(2) == fingerprint
+            });
+            let Some(row) = same else { continue };
+            let (notification_id, state) = (NotificationId(row.get(3)), State::from_number(row.get(4)));
+            let state = state.unwrap_or(State::Sending);
+            answers[*i] = match notification_id == items[*i].notification_id {
                 // Our own earlier try was committed after all.
-                let state = State::from_number(row.get(4)).unwrap_or(State::Sending);
-                answers[*i] = Accepted::New { state };
-                continue;
-            }
-            answers[*i] = Accepted::Replayed {
-                notification_id: NotificationId(row.get(3)),
-                state: State::from_number(row.get(4)).unwrap_or(State::Sending),
+                true => Accepted::New { state },
+                false => Accepted::Replayed { notification_id, state },
             };
         }
+        Ok(())
     }
-    Ok(())
 }
 
 struct Columns<'a> {

@@ -1,5 +1,7 @@
 //! Apps.
 
+use crate::commit::commit;
+use crate::steer::cancel_of_app;
 use crate::{Cursor, Listed, PageRequest, Result, Store};
 use carillon_domain::ids::{AppKey, TenantKey};
 use carillon_failpoint::Point;
@@ -115,17 +117,18 @@ impl Store {
         page.cut(&rows, read_app, |a| Cursor { at: a.created_at, id: a.app.clone() })
     }
 
-    /// Deletes an app with its credentials; false when there is none. Its devices are deleted before, in pages, by
-    /// [`Store::erase_devices`].
+    /// Deletes an app with its credentials; false when there is none. What was not sent of its notifications is cancelled with it. Its
+    /// devices are deleted before, in pages, by [`Store::erase_devices`].
     pub async fn delete_app(&self, tenant_key: TenantKey, app: &str) -> Result<bool> {
-        Ok(self
-            .write_count(
-                Point::SetupCommit,
-                "DELETE FROM apps WHERE tenant_key = $1 AND app = $2",
-                &[&tenant_key.0, &app],
-            )
-            .await?
-            > 0)
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await?;
+        let found = "SELECT app_key FROM apps WHERE tenant_key = $1 AND app = $2";
+        let found = transaction.query_opt(found, &[&tenant_key.0, &app]).await?;
+        let Some(app_key) = found.map(|row| AppKey(row.get(0))) else { return Ok(false) };
+        cancel_of_app(&transaction, tenant_key, Some(app_key)).await?;
+        let deleted = transaction.execute("DELETE FROM apps WHERE app_key = $1", &[&app_key.0]).await?;
+        commit(transaction, Point::SetupCommit).await?;
+        Ok(deleted > 0)
     }
 }
 

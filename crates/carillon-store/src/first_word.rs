@@ -26,8 +26,8 @@ pub(crate) struct FirstWord {
 }
 
 impl FirstWord {
-    /// Whether the next group may try it.
-    pub(crate) fn is_likely(&self) -> bool {
+    /// Whether the next group may try it. After one that must not, one group fewer has to be careful.
+    pub(crate) fn may_be_tried(&self) -> bool {
         let step = |left: u32| left.checked_sub(1);
         self.careful.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_err()
     }
@@ -108,8 +108,8 @@ mod tests {
     #[test]
     fn after_a_row_that_was_there_some_groups_look_before_they_write() {
         let word = FirstWord::default();
-        assert!(word.is_likely() && word.is_likely());
+        assert!(word.may_be_tried() && word.may_be_tried());
         word.was_not();
-        assert_eq!((0..30).filter(|_| word.is_likely()).count(), 15);
+        assert_eq!((0..30).filter(|_| word.may_be_tried()).count(), 15);
     }
 }

@@ -1,6 +1,7 @@
-//! What waits for a credential. Dispatchers put such messages off, a minute at a time; whoever keeps a credential need not wait for that.
+//! What waits for a credential. Dispatchers put such messages off, a minute at a time; whoever keeps a credential need not wait for that. What
+//! is put off for longer waits for something else, as the patience that a provider asked for, and waits on.
 
-use crate::claim::{NEVER, lock_chunks};
+use crate::claim::{ChunkRow, lock_chunks};
 use crate::commit::commit;
 use crate::{Result, Store};
 use carillon_domain::ids::{AppKey, ChunkId, RunId, TenantKey};
@@ -9,6 +10,8 @@ use carillon_failpoint::Point;
 
 /// Chunks that are looked at again at once; the others come in their time.
 const CHUNKS: i64 = 1_000;
+/// How long a dispatcher puts off what waits for a credential, in seconds, rounded up.
+const HOLD: u32 = 61;
 /// After so many seconds: by then no segmenter sends the credential that it read before.
 const SOON: i32 = 6;
 
@@ -16,7 +19,7 @@ const SOON: i32 = 6;
 const HELD: &str = "
     SELECT run_id, chunk FROM chunks
     WHERE platform = $3 AND lane = ANY($4) AND tenant_key = $1 AND app_key = $2 AND due_at > now() AND due_at < expires_at
-      AND not_before <> '' AND (lease_until IS NULL OR lease_until <= now())
+      AND due_at < now() + $6::int4 * interval '1 second' AND not_before <> '' AND (lease_until IS NULL OR lease_until <= now())
     ORDER BY due_at LIMIT $5";
 
 const WAKE: &str = "
@@ -24,6 +27,17 @@ const WAKE: &str = "
         due_at = least(c.due_at, now() + $5::int4 * interval '1 second')
     FROM unnest($1::uuid[], $2::int4[], $3::bytea[], $4::bytea[]) AS w(run_id, chunk, states, not_before)
     WHERE c.run_id = w.run_id AND c.chunk = w.chunk";
+
+/// Makes due what a credential may be missing for. Whether there was any.
+fn wake(row: &mut ChunkRow) -> bool {
+    let latest = row.elapsed().saturating_add(HOLD);
+    let open = row.positions.open_positions();
+    let held: Vec<(usize, u8)> = open.filter(|(i, _)| (1..=latest).contains(&row.positions.not_before(*i))).collect();
+    for (position, attempts) in &held {
+        row.positions.defer(*position, *attempts, 0);
+    }
+    !held.is_empty()
+}
 
 impl Store {
     /// Lets messages of an app and platform that were put off be tried again in a few seconds, because the app has a new credential.
@@ -36,21 +50,13 @@ impl Store {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
         let held = transaction.prepare_cached(HELD).await?;
-        let found = transaction.query(&held, &[&tenant.0, &app.0, &platform.number(), &lanes, &CHUNKS]).await?;
+        let found =
+            transaction.query(&held, &[&tenant.0, &app.0, &platform.number(), &lanes, &CHUNKS, &(HOLD as i32)]).await?;
         let mut ids: Vec<ChunkId> =
             found.iter().map(|row| ChunkId { run: RunId(row.get(0)), number: row.get::<_, i32>(1) as u32 }).collect();
         ids.sort_unstable();
         let mut rows = lock_chunks(&transaction, &ids).await?;
-        rows.retain(|row| !row.leased && row.due_at.is_some());
-        for row in &mut rows {
-            let open: Vec<(usize, u8)> = row.positions.open_positions().collect();
-            for (position, attempts) in open {
-                // What is to wait for an operator waits on.
-                if row.positions.not_before(position) != NEVER {
-                    row.positions.defer(position, attempts, 0);
-                }
-            }
-        }
+        rows.retain_mut(|row| !row.leased && row.due_at.is_some() && wake(row));
         if rows.is_empty() {
             return Ok(0);
         }

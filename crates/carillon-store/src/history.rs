@@ -6,6 +6,7 @@ mod deliveries;
 pub use counts::{ChannelCounts, RecipientCounts};
 pub use deliveries::{DeliveryFilter, DeliveryPlace, DeliveryRow};
 
+use crate::steer::through;
 use crate::{Cursor, Error, Listed, PageRequest, Result, Store};
 use carillon_domain::ids::{NotificationId, TenantKey};
 use carillon_domain::notification::State;
@@ -75,9 +76,9 @@ pub struct IdempotentAnswer {
 }
 
 /// The state as shown: the row is closed some time after the last delivery, and callers need not wait for that.
-const SHOWN: &str = "CASE WHEN n.state IN (2, 3) AND n.expanded AND n.pushes <= coalesce(p.closed, 0)
-        AND NOT EXISTS (SELECT 1 FROM cascades w WHERE w.run_id = n.run_id AND w.state IN (1, 2)) THEN 5::smallint
-    ELSE n.state END";
+fn shown() -> String {
+    format!("CASE WHEN n.state IN (2, 3) AND {} THEN 5::smallint ELSE n.state END", through("p.closed"))
+}
 
 /// Rows and their counts, `n` and its laterals; the caller's conditions follow. The aggregates over cascades stand in the
 /// select list, so that only the rows that are returned pay for them.
@@ -86,7 +87,7 @@ fn select(conditions: &str) -> String {
     let sms = counts::CHANNEL_ONLY.replace("$run", "s.run_id").replace("$channel", "2");
     let cascades = counts::CASCADES.replace("$run", "s.run_id");
     let platforms: Vec<String> = Platform::ALL.iter().map(|platform| platform.number().to_string()).collect();
-    let platforms = platforms.join(", ");
+    let (platforms, shown) = (platforms.join(", "), shown());
     format!(
         "SELECT s.notification_id, s.app, s.reference, s.body, s.shown, s.reason, s.created_at, s.scheduled_at, s.finished_at,
             s.expanded, s.recipients, s.pushes, s.push, ({sms}), k.*,
@@ -96,7 +97,7 @@ fn select(conditions: &str) -> String {
                                   WHERE c.app_key = s.app_key AND c.platform = p.platform AND c.deleted_at IS NULL)
                   AND EXISTS (SELECT 1 FROM chunks c
                               WHERE c.run_id = s.run_id AND c.platform = p.platform AND c.due_at IS NOT NULL)) END
-         FROM (SELECT n.*, a.app, {SHOWN} AS shown, p.counts AS push
+         FROM (SELECT n.*, a.app, {shown} AS shown, p.counts AS push
                FROM notifications n JOIN apps a ON a.app_key = n.app_key
                LEFT JOIN LATERAL ({push}) p ON true
                WHERE n.tenant_key = $1 {conditions}) s
@@ -134,8 +135,9 @@ impl Store {
         let (_, before, limit) = page.parts();
         let person = filter.user_id.as_deref().map(|user| Person::user(user).key().to_owned());
         // Ids are made a moment before their rows; within an hour the index finds the range.
+        let shown = shown();
         let conditions = format!(
-            "AND ($2::text[] IS NULL OR a.app = ANY($2)) AND ($3::smallint IS NULL OR {SHOWN} = $3)
+            "AND ($2::text[] IS NULL OR a.app = ANY($2)) AND ($3::smallint IS NULL OR {shown} = $3)
              AND ($4::text IS NULL OR n.reference = $4) AND ($5::text IS NULL OR {IS_RECIPIENT})
              AND ($6::timestamptz IS NULL OR n.created_at >= $6
                   AND n.notification_id >= carillon_first_run_id($6 - interval '1 hour'))

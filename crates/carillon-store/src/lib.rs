@@ -50,7 +50,7 @@ pub use history::*;
 pub use keys::*;
 pub use listen::*;
 pub use parked::SetAside;
-pub use pausing::DuePaused;
+pub use pausing::{DuePaused, TakenUp};
 pub use pool::Store;
 pub use receipts::*;
 pub use report::*;

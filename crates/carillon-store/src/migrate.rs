@@ -2,7 +2,10 @@
 
 use crate::{Error, Result, Store};
 use carillon_failpoint::Point;
+use deadpool_postgres::{ClientWrapper, Object};
 use std::fmt::Write;
+use std::time::{Duration, Instant};
+use tokio_postgres::error::SqlState;
 
 /// Every migration: number, name, text. A file that was released is never changed; the next change is a new file.
 const MIGRATIONS: &[(i32, &str, &str)] = &[
@@ -17,27 +20,39 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (9, "publishers_and_traces", include_str!("../migrations/0009_publishers_and_traces.sql")),
     (10, "status_batches_as_they_are", include_str!("../migrations/0010_status_batches_as_they_are.sql")),
     (11, "last_sent", include_str!("../migrations/0011_last_sent.sql")),
+    (12, "what_is_due_at_a_glance", include_str!("../migrations/0012_what_is_due_at_a_glance.sql")),
 ];
 
 /// How a file says which binaries still work on the schema that it makes: those that know the migration of this number, or a later one. A
-/// file that does not say it works with those only that know it.
+/// file that does not say it works with those only that know it. "Work" means that the binary does all that it did before, beside newer ones:
+/// it reads what they write, and does not undo what they rely on.
 const OLDEST: &str = "-- oldest binary: ";
 
 /// Held while migrating, so that several processes may start at once.
 const LOCK: i64 = 0x6361_7269_6c6c_6f6e;
+/// How often whoever waits for another process's migration looks whether it is over.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long that may take, and how long traffic may keep one file from its locks.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// The pause before a file that traffic was in the way of is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// A file waits only briefly for a lock: behind it waits whoever wants the table after it, and that is the platform.
+const SETTINGS: &str = "SET statement_timeout = '10min'; SET lock_timeout = '2s'";
 
 impl Store {
-    /// Brings the schema up to date. Returns the names of what was applied; concurrent callers wait for each other.
+    /// Brings the schema up to date, file by file, each in a transaction of its own. Returns the names of what was applied; concurrent
+    /// callers wait for each other. The platform may be at work meanwhile: a file that it is in the way of is tried again.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the database has a migration that this binary is too old for, or one of another text.
-    #[allow(clippy::disallowed_methods, reason = "a migration may take longer than other commits are given")]
+    /// [`Error::Refused`] when the database has a migration that this binary is too old for, or one of another text; what was applied before
+    /// an error stays. [`Error::Unavailable`] after ten minutes of waiting, or when the database is away.
     pub async fn migrate(&self) -> Result<Vec<&'static str>> {
-        let mut connection = self.connection().await?;
-        connection.batch_execute("SET statement_timeout = '10min'").await?;
-        let transaction = connection.transaction().await?;
-        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-        transaction
+        // A session's lock ends with the session, so it is one of its own.
+        let mut connection = Object::take(self.connection().await?);
+        connection.batch_execute(SETTINGS).await?;
+        lock(&connection).await?;
+        connection
             .batch_execute(
                 "CREATE TABLE IF NOT EXISTS carillon_migrations (
                      number integer PRIMARY KEY, name text NOT NULL, crc bigint NOT NULL,
@@ -45,21 +60,20 @@ impl Store {
                  ALTER TABLE carillon_migrations ADD COLUMN IF NOT EXISTS oldest_binary integer",
             )
             .await?;
-        let applied = read(&transaction.query(APPLIED, &[]).await?);
+        let applied = read(&connection.query(APPLIED, &[]).await?);
         check_known(&applied)?;
         let mut news = Vec::new();
-        for (number, name, text) in MIGRATIONS.iter().filter(|(n, ..)| !applied.iter().any(|a| a.number == *n)) {
-            transaction.batch_execute(text).await?;
-            transaction
-                .execute(
-                    "INSERT INTO carillon_migrations (number, name, crc, oldest_binary) VALUES ($1, $2, $3, $4)",
-                    &[number, name, &checksum(text), &oldest_binary(*number, text)],
-                )
-                .await?;
-            news.push(*name);
+        for migration in MIGRATIONS.iter().filter(|(n, ..)| !applied.iter().any(|a| a.number == *n)) {
+            let began = Instant::now();
+            while let Err(error) = apply(&mut connection, migration).await {
+                if !is_in_the_way(&error) || began.elapsed() > PATIENCE {
+                    return Err(error.into());
+                }
+                tracing::info!(migration = migration.1, %error, "a migration waits for a moment between the platform's own statements");
+                tokio::time::sleep(AGAIN).await;
+            }
+            news.push(migration.1);
         }
-        transaction.commit().await?;
-        drop(deadpool_postgres::Object::take(connection));
         Ok(news)
     }
 
@@ -91,6 +105,36 @@ impl Store {
             self.write_maybe_row(Point::PurgeCommit, "SELECT carillon_make_partitions($1)", &[&weeks_ahead]).await?;
         Ok(made.map_or(0, |row| row.get(0)))
     }
+}
+
+/// Asks again and again instead of waiting inside a statement: that would be a transaction which others may have to wait for.
+async fn lock(connection: &ClientWrapper) -> Result<()> {
+    let began = Instant::now();
+    while !connection.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await?.get::<_, bool>(0) {
+        if began.elapsed() > PATIENCE {
+            return Err(Error::Unavailable("another process has been migrating for ten minutes".into()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// Applies one file and notes it, or does neither.
+#[allow(clippy::disallowed_methods, reason = "a migration may take longer than other commits are given")]
+async fn apply(
+    connection: &mut ClientWrapper,
+    (number, name, text): &(i32, &str, &str),
+) -> std::result::Result<(), tokio_postgres::Error> {
+    let transaction = connection.transaction().await?;
+    transaction.batch_execute(text).await?;
+    let note = "INSERT INTO carillon_migrations (number, name, crc, oldest_binary) VALUES ($1, $2, $3, $4)";
+    transaction.execute(note, &[number, name, &checksum(text), &oldest_binary(*number, text)]).await?;
+    transaction.commit().await
+}
+
+/// Somebody held a lock for too long, or waited for this one while holding another.
+fn is_in_the_way(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|c| *c == SqlState::LOCK_NOT_AVAILABLE || *c == SqlState::T_R_DEADLOCK_DETECTED)
 }
 
 /// A migration that was applied.
@@ -168,12 +212,19 @@ mod tests {
         assert!(applied(newest + 2, 0, None).is_err());
     }
 
+    /// The first binary that asks for these numbers: older ones refuse every newer schema, whatever it says.
+    const READS_NUMBERS: i32 = 7;
+
     #[test]
     fn a_file_says_which_binaries_it_works_with_or_works_with_its_own() {
         assert_eq!(oldest_binary(9, "-- oldest binary: 7\nSELECT 1"), 7);
         assert_eq!(oldest_binary(9, "SELECT 1"), 9);
+        let mut before = READS_NUMBERS;
         for (number, name, text) in MIGRATIONS {
-            assert!((1..=*number).contains(&oldest_binary(*number, text)), "{name} names binaries that never were");
+            let oldest = oldest_binary(*number, text);
+            assert!(oldest <= *number, "{name} names binaries that never were");
+            assert!(oldest == *number || oldest >= before, "{name} names binaries that stopped at an earlier file");
+            before = before.max(oldest);
         }
     }
 }

@@ -12,16 +12,20 @@ use carillon_domain::ids::{ChunkId, NotificationId, RunId};
 use carillon_failpoint::Point;
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// Chunks that one page takes up.
+/// Chunks that one look takes up, in even shares of the notifications that it finds.
 const CHUNKS: i64 = 1_000;
-/// Cascades that one page takes up.
+/// Cascades that one look takes up, shared likewise.
 const CASCADES: i64 = 5_000;
 /// Notifications that one look finds.
 const NOTIFICATIONS: i64 = 20;
 
+/// One that has expired is not due either: it is for the closing of what expired, which does not ask when it is due, and looking at it again
+/// and again would keep the scan from all others.
 const SET_ASIDE: &str = "
     WITH asked AS MATERIALIZED (
         SELECT c.run_id, c.chunk, c.notification_id FROM unnest($1::uuid[], $2::int4[]) AS k(run_id, chunk)
@@ -31,7 +35,7 @@ const SET_ASIDE: &str = "
         WHERE n.notification_id = ANY(ARRAY(SELECT notification_id FROM asked)) AND n.state = 3
         FOR SHARE SKIP LOCKED
     )
-    UPDATE chunks c SET due_at = c.expires_at, outstanding = false
+    UPDATE chunks c SET due_at = greatest(c.expires_at, now() + interval '1 minute'), outstanding = false
     FROM asked a JOIN paused p ON p.notification_id = a.notification_id
     WHERE c.run_id = a.run_id AND c.chunk = a.chunk AND c.due_at IS NOT NULL";
 
@@ -120,26 +124,65 @@ pub(crate) async fn set_aside_or_give_back(transaction: &Transaction<'_>, chunks
     Ok(())
 }
 
+/// How far this process has come with what was resumed, by notification and resume: the last chunk that it looked at. Forgetting it costs a
+/// second look at chunks that stay aside because they have nothing to do before they expire.
+#[derive(Default)]
+pub(crate) struct TakingUp(Mutex<HashMap<(Uuid, Timestamp), i32>>);
+
+impl TakingUp {
+    fn last(&self, resumed: (Uuid, Timestamp)) -> i32 {
+        self.lock().get(&resumed).copied().unwrap_or(-1)
+    }
+
+    fn came_to(&self, resumed: (Uuid, Timestamp), chunk: i32) {
+        self.lock().insert(resumed, chunk);
+    }
+
+    fn keep_only(&self, resumed: &[(Uuid, Timestamp)]) {
+        self.lock().retain(|one, _| resumed.contains(one));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Uuid, Timestamp), i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one look at resumed notifications did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenUp {
+    /// Notifications of which nothing is set aside any more.
+    pub through: u64,
+    /// Something is left that can be taken up at once.
+    pub more: bool,
+}
+
 impl Store {
-    /// Takes up what was set aside of notifications that were resumed: chunks are due again, cascades wait on. Returns how many
-    /// notifications are through with it.
+    /// Takes up what was set aside of notifications that were resumed, a page of it: chunks are due again, cascades wait on. However much
+    /// there is, the call stays short, and each of the notifications has its share of it.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`] when the database is away; what is left is found by the next call.
-    pub async fn take_up_resumed(&self) -> Result<u64> {
-        let mut through = 0;
-        for row in self.rows(RESUMED, &[&NOTIFICATIONS]).await? {
-            let mut after = Some(-1);
-            while let Some(last) = after {
-                let page = self.take_up(row.get(0), row.get(1), last).await?;
-                through += u64::from(matches!(page, Page::Through));
-                after = if let Page::More(next) = page { Some(next) } else { None };
+    pub async fn take_up_resumed(&self) -> Result<TakenUp> {
+        let rows = self.rows(RESUMED, &[&NOTIFICATIONS]).await?;
+        let resumed: Vec<(Uuid, Timestamp)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        self.taking_up.keep_only(&resumed);
+        let share = (resumed.len() as i64).max(1);
+        let mut taken_up = TakenUp { through: 0, more: resumed.len() as i64 == NOTIFICATIONS };
+        for one in resumed {
+            match self.take_up(one, self.taking_up.last(one), share).await? {
+                Page::Through => taken_up.through += 1,
+                Page::More(chunk) => {
+                    self.taking_up.came_to(one, chunk);
+                    taken_up.more = true;
+                }
+                Page::Elsewhere => {}
             }
         }
-        Ok(through)
+        Ok(taken_up)
     }
 
-    async fn take_up(&self, notification: Uuid, resumed_at: Timestamp, after: i32) -> Result<Page> {
+    async fn take_up(&self, (notification, resumed_at): (Uuid, Timestamp), after: i32, share: i64) -> Result<Page> {
+        let (most_chunks, most_cascades) = (CHUNKS / share, CASCADES / share);
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
         let lock = transaction.prepare_cached(LOCK).await?;
@@ -149,7 +192,7 @@ impl Store {
         };
         let run: Uuid = run.get(0);
         let aside = transaction.prepare_cached(ASIDE).await?;
-        let rows = transaction.query(&aside, &[&run, &after, &CHUNKS]).await?;
+        let rows = transaction.query(&aside, &[&run, &after, &most_chunks]).await?;
         let (chunks, due): (Vec<i32>, Vec<Option<Timestamp>>) =
             rows.iter().map(|row| (row.get::<_, i32>(0), rested(row))).unzip();
         if !chunks.is_empty() {
@@ -157,8 +200,8 @@ impl Store {
             transaction.execute(&take_up, &[&run, &chunks, &due]).await?;
         }
         let cascades = transaction.prepare_cached(TAKE_UP_CASCADES).await?;
-        transaction.execute(&cascades, &[&run, &CASCADES]).await?;
-        let mut through = (chunks.len() as i64) < CHUNKS;
+        transaction.execute(&cascades, &[&run, &most_cascades]).await?;
+        let mut through = (chunks.len() as i64) < most_chunks;
         if through {
             let taken_up = transaction.prepare_cached(TAKEN_UP).await?;
             through = transaction.execute(&taken_up, &[&notification, &run]).await? > 0;

@@ -1,6 +1,7 @@
 //! Connections: every wait has a deadline, and a connection to a server that was demoted is thrown away.
 
 use crate::first_word::FirstWord;
+use crate::pausing::TakingUp;
 use crate::presence::Presence;
 use crate::{Config, Error, Result};
 use deadpool_postgres::{
@@ -20,6 +21,11 @@ const RESTED: Duration = Duration::from_secs(5);
 /// A busy connection is asked every so many uses.
 const USES_BETWEEN_CHECKS: usize = 64;
 
+/// The workers' statements find their rows by keys, in an order that does not depend on how many there are. So each is planned once a
+/// connection: for a group of reports planning took more time than all else but its deliveries. And as such a plan stays while tables
+/// grow, it must not be one that is right for an empty table only: a new week begins with empty ones.
+const BY_KEYS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off";
+
 /// The database. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
 pub struct Store {
@@ -29,6 +35,7 @@ pub struct Store {
     patience: Duration,
     presence: Presence,
     pub(crate) first_word: Arc<FirstWord>,
+    pub(crate) taking_up: Arc<TakingUp>,
 }
 
 impl Store {
@@ -37,6 +44,19 @@ impl Store {
     /// # Errors
     /// [`Error::Refused`] when the URL or the authority's file cannot be read.
     pub fn open(config: &Config, service: &str) -> Result<Self> {
+        Self::open_with(config, service, "")
+    }
+
+    /// As [`Store::open`], for services that work on what was accepted: all that they ask for they find by keys, and it is planned so. What is
+    /// narrowed by whatever callers ask for is not for such a store: devices as they register, lists, counts.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_for_work(config: &Config, service: &str) -> Result<Self> {
+        Self::open_with(config, service, BY_KEYS)
+    }
+
+    fn open_with(config: &Config, service: &str, planning: &str) -> Result<Self> {
         let mut pg = tokio_postgres::Config::from_str(config.url.expose_secret())
             .map_err(|_| Error::Refused("CARILLON_DATABASE__URL is not a postgres:// URL".into()))?;
         pg.application_name(service)
@@ -45,7 +65,7 @@ impl Store {
             .tcp_user_timeout(Duration::from_secs(10))
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .options(format!(
-                "-c statement_timeout={} -c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC",
+                "-c statement_timeout={} -c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC {planning}",
                 config.statement_ms
             ));
         let tls = crate::tls::connector(&mut pg, config.ca.as_deref())?;
@@ -62,7 +82,15 @@ impl Store {
             .build()
             .map_err(|e| Error::Refused(e.to_string()))?;
         let patience = Duration::from_millis(config.statement_ms) + CONNECT;
-        Ok(Self { pool, config: pg, tls, patience, presence: Presence::default(), first_word: Arc::default() })
+        Ok(Self {
+            pool,
+            config: pg,
+            tls,
+            patience,
+            presence: Presence::default(),
+            first_word: Arc::default(),
+            taking_up: Arc::default(),
+        })
     }
 
     /// A connection, for one request or one group.

@@ -89,7 +89,7 @@ impl Store {
     /// # Errors
     /// Nothing of the group is committed, or, if the connection broke at the commit, all or nothing is: repeating it changes nothing twice.
     pub async fn report(&self, reports: &[ChunkReport], slot: i16) -> Result<Reported> {
-        if self.first_word.is_likely() {
+        if self.first_word.may_be_tried() {
             match self.report_by(reports, slot, true).await {
                 // Undone by now. A receipt came before the report of its message.
                 Err(Error::Duplicate(_)) => self.first_word.was_not(),

@@ -10,6 +10,7 @@ use carillon_domain::platform::{Lane, Platform};
 use carillon_failpoint::Point;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 /// Published chunks of a lane that were not given back, by platform, and a tenant's among them. Those that are due again do not count:
@@ -29,6 +30,11 @@ const DUE_NOTIFICATIONS: &str = "
           ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED) due
     WHERE n.notification_id = due.notification_id
     RETURNING n.notification_id, n.tenant_key, n.app_key, n.lane, n.epoch, n.traceparent";
+
+/// Mostly nothing is due, and then this is all that a look costs: what follows leaps through all tenants of whom something waits.
+const DUE_LANES: &str = "
+    SELECT p.platform, l.lane FROM unnest($1::int2[]) AS p(platform), unnest($2::int2[]) AS l(lane)
+    WHERE (SELECT 1 FROM chunks c WHERE c.platform = p.platform AND c.lane = l.lane AND c.due_at <= now() LIMIT 1) IS NOT NULL";
 
 /// Shares the credit of a platform and lane between tenants: who has least in hand comes first, and everybody's oldest chunk before
 /// anybody's second. The tenants with open chunks are found by leaping through the index, so that a backlog of one costs the
@@ -89,7 +95,7 @@ pub struct DueNotification {
     pub app_key: AppKey,
     /// Its lane.
     pub lane: Lane,
-    /// Pages committed so far.
+    /// Pages committed so far, and how often it was steered.
     pub epoch: i32,
     /// The accepted call's position in its trace.
     pub traceparent: Option<String>,
@@ -157,6 +163,18 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Platforms and lanes of which a chunk is due, whoever has it in hand.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is away.
+    pub async fn due_lanes(&self) -> Result<Vec<(Platform, Lane)>> {
+        let platforms: Vec<i16> = Platform::ALL.iter().map(|platform| platform.number()).collect();
+        let lanes: Vec<i16> = Lane::ALL.iter().map(|lane| lane.number()).collect();
+        let rows = self.rows(DUE_LANES, &[&platforms, &lanes]).await?;
+        let read = |row: &Row| Some((Platform::from_number(row.get(0))?, Lane::from_number(row.get(1))?));
+        Ok(rows.iter().filter_map(read).collect())
     }
 
     /// Takes chunks that are due, as many as the platform and lane have credit for and at most `limit`, fairly between tenants, and moves them
@@ -229,7 +247,7 @@ impl Store {
     }
 }
 
-fn due_chunk(row: &tokio_postgres::Row) -> DueChunk {
+fn due_chunk(row: &Row) -> DueChunk {
     let keys: &[u8] = row.get(9);
     let positions = Positions::from_row(row.get(10), row.get(11));
     let key = |i: usize| keys.get(i * 8..i * 8 + 8).and_then(|b| b.try_into().ok()).map(i64::from_be_bytes);

@@ -2,9 +2,10 @@
 //! (the scan).
 
 use crate::{Error, Result, Store};
-use carillon_domain::ids::{NotificationId, TenantKey};
+use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::notification::State;
 use carillon_failpoint::Point;
+use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
 /// Pauses of one notification that are kept apart; beyond that the time between the earlier ones counts as paused too.
@@ -23,22 +24,29 @@ pub enum Steered {
     Absent,
 }
 
-/// Nothing is queued and no cascade waits, whatever the row says yet.
-pub(crate) const THROUGH: &str = "(n.expanded
-    AND n.pushes <= (SELECT coalesce(sum(c.suppressed + c.cancelled + c.expired + c.unknown + c.failed + c.sent), 0)
-                     FROM run_counters c WHERE c.run_id = n.run_id AND c.channel = 1)
-    AND NOT EXISTS (SELECT 1 FROM cascades w WHERE w.run_id = n.run_id AND w.state IN (1, 2)))";
+/// Pushes of `n` that are closed.
+const CLOSED: &str = "(SELECT sum(c.suppressed + c.cancelled + c.expired + c.unknown + c.failed + c.sent)
+    FROM run_counters c WHERE c.run_id = n.run_id AND c.channel = 1)";
+
+/// Nothing of `n` is queued and no cascade waits, whatever its row says yet. `closed` is how many of its pushes are closed.
+pub(crate) fn through(closed: &str) -> String {
+    format!(
+        "(n.expanded AND n.pushes <= coalesce({closed}, 0)
+          AND NOT EXISTS (SELECT 1 FROM cascades w WHERE w.run_id = n.run_id AND w.state IN (1, 2)))"
+    )
+}
 
 const MINE: &str = "n.tenant_key = $1 AND n.notification_id = $2 AND a.app_key = n.app_key
     AND ($3::text[] IS NULL OR a.app = ANY($3))";
 
-/// A run that never started has nothing to close; else the closing is due now. What waits for its turn behind an expansion
+/// A run that never started has nothing to close; else the closing is due now.
+const CANCELLED: &str = "state = 4, epoch = n.epoch + 1, paused_at = NULL, resumed_at = NULL,
+    due_at = CASE WHEN n.run_id IS NOT NULL THEN now() END, finished_at = CASE WHEN n.run_id IS NULL THEN now() END";
+
+/// What waits for its turn behind an expansion
 /// sees the row as that one leaves it.
 const CANCEL: &str = "
-    UPDATE notifications n SET state = 4, epoch = n.epoch + 1, paused_at = NULL, resumed_at = NULL,
-        due_at = CASE WHEN n.run_id IS NOT NULL THEN now() END,
-        finished_at = CASE WHEN n.run_id IS NULL THEN now() END
-    FROM apps a
+    UPDATE notifications n SET {cancelled} FROM apps a
     WHERE {mine} AND (n.state = 1 OR n.state IN (2, 3) AND NOT {through})";
 
 /// When it expires is known once it started; until then the look at its time finds it out.
@@ -64,8 +72,40 @@ const STANDS: &str = "
     SELECT n.state, {through} FROM notifications n JOIN apps a ON a.app_key = n.app_key
     WHERE {mine}";
 
+/// What an app that is deleted leaves: nobody will send it any more. What is unfinished has a time, or is all published; so few rows are found
+/// by the indexes of these.
+const CANCEL_OF_APP: &str = "
+    WITH mine AS MATERIALIZED (
+        SELECT n.notification_id FROM notifications n
+        WHERE n.notification_id = ANY(ARRAY(
+            SELECT m.notification_id FROM notifications m
+            WHERE m.due_at IS NOT NULL AND m.tenant_key = $1 AND ($2::int4 IS NULL OR m.app_key = $2)
+            UNION ALL
+            SELECT m.notification_id FROM notifications m
+            WHERE m.state = 2 AND m.expanded AND m.tenant_key = $1 AND ($2::int4 IS NULL OR m.app_key = $2)))
+        ORDER BY n.notification_id
+        FOR NO KEY UPDATE OF n
+    )
+    UPDATE notifications n SET {cancelled} FROM mine
+    WHERE n.notification_id = mine.notification_id AND (n.state = 1 OR n.state IN (2, 3) AND NOT {through})";
+
+/// As [`CANCEL_OF_APP`], what was accepted at the very moment when its app was deleted.
+const CANCEL_ORPHANS: &str = "
+    UPDATE notifications n SET {cancelled}
+    WHERE n.due_at IS NOT NULL AND n.state IN (1, 2, 3) AND NOT EXISTS (SELECT 1 FROM apps a WHERE a.app_key = n.app_key)";
+
+/// Cancels what is unfinished of a tenant's app, or of all its apps, in the transaction that deletes them.
+pub(crate) async fn cancel_of_app(transaction: &Transaction<'_>, tenant: TenantKey, app: Option<AppKey>) -> Result<()> {
+    let statement = transaction.prepare_cached(&text(CANCEL_OF_APP)).await?;
+    transaction.execute(&statement, &[&tenant.0, &app.map(|app| app.0)]).await?;
+    Ok(())
+}
+
 fn text(sql: &str) -> String {
-    sql.replace("{mine}", MINE).replace("{through}", THROUGH).replace("{pauses}", &PAUSES.to_string())
+    sql.replace("{mine}", MINE)
+        .replace("{cancelled}", CANCELLED)
+        .replace("{through}", &through(CLOSED))
+        .replace("{pauses}", &PAUSES.to_string())
 }
 
 impl Store {
@@ -108,6 +148,14 @@ impl Store {
         only: Option<&[String]>,
     ) -> Result<Steered> {
         self.steer(RESUME, &[State::Scheduled, State::Sending], tenant, id, only).await
+    }
+
+    /// Cancels what was accepted while its app was being deleted; how many notifications.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is away.
+    pub async fn cancel_orphans(&self) -> Result<u64> {
+        self.write_count(Point::CancelCommit, &text(CANCEL_ORPHANS), &[]).await
     }
 
     async fn steer(

@@ -1,5 +1,7 @@
 //! Tenants, and the form that every listing has.
 
+use crate::commit::commit;
+use crate::steer::cancel_of_app;
 use crate::{Result, Store};
 use carillon_domain::ids::{AppKey, TenantKey};
 use carillon_failpoint::Point;
@@ -186,10 +188,17 @@ impl Store {
         page.cut(&rows, read_tenant, |t| Cursor { at: t.created_at, id: t.tenant.clone() })
     }
 
-    /// Deletes a tenant with its keys, apps and credentials; false when there is none. Its devices are deleted before, in
-    /// pages, by [`Store::erase_devices`].
+    /// Deletes a tenant with its keys, apps and credentials; false when there is none. What was not sent of its notifications is cancelled
+    /// with it. Its devices are deleted before, in pages, by [`Store::erase_devices`].
     pub async fn delete_tenant(&self, tenant: &str) -> Result<bool> {
-        Ok(self.write_count(Point::SetupCommit, "DELETE FROM tenants WHERE tenant = $1", &[&tenant]).await? > 0)
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await?;
+        let found = transaction.query_opt("SELECT tenant_key FROM tenants WHERE tenant = $1", &[&tenant]).await?;
+        let Some(tenant_key) = found.map(|row| TenantKey(row.get(0))) else { return Ok(false) };
+        cancel_of_app(&transaction, tenant_key, None).await?;
+        let deleted = transaction.execute("DELETE FROM tenants WHERE tenant_key = $1", &[&tenant_key.0]).await?;
+        commit(transaction, Point::SetupCommit).await?;
+        Ok(deleted > 0)
     }
 
     /// Deletes up to `limit` devices of an app, so that no transaction grows with the audience; returns how many it were.

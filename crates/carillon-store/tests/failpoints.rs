@@ -9,7 +9,7 @@ mod database;
 use carillon_domain::ids::NotificationId;
 use carillon_domain::platform::Lane;
 use carillon_failpoint::Armed;
-use carillon_store::{Error, NewNotification};
+use carillon_store::{Error, NewNotification, TenantChange};
 use database::Database;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -76,19 +76,14 @@ async fn a_commit_that_never_comes_back_is_given_up_in_time_and_its_connection_i
 #[tokio::test]
 async fn a_statement_that_commits_by_itself_has_both_sides_too() {
     let database = Database::new().await;
-    let apps = async || {
-        let row = database.sql.query_one("SELECT count(*) FROM apps WHERE app = 'shop'", &[]).await;
+    let new = async || {
+        let row = database.sql.query_one("SELECT count(*) FROM tenants WHERE tenant = 'new'", &[]).await;
         row.unwrap().get::<_, i64>(0)
     };
-    {
-        let _armed = armed("store.setup.commit:before=error");
-        let deleted = database.store.delete_app(database.tenant, "shop").await;
-        assert!(matches!(deleted, Err(Error::Unavailable(_))) && apps().await == 1, "{deleted:?}");
-    }
-    {
-        let _armed = armed("store.setup.commit:after=error");
-        let deleted = database.store.delete_app(database.tenant, "shop").await;
-        assert!(matches!(deleted, Err(Error::Unavailable(_))) && apps().await == 0, "{deleted:?}");
+    for (side, left) in [("before", 0), ("after", 1)] {
+        let _armed = armed(&format!("store.setup.commit:{side}=error"));
+        let put = database.store.put_tenant("new", &TenantChange::default()).await;
+        assert!(matches!(put, Err(Error::Unavailable(_))) && new().await == left, "{side}: {put:?}");
     }
     database.drop_it().await;
 }

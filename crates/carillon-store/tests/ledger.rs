@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its database says where")]
 
+#[path = "ledger/deleting.rs"]
+mod deleting;
 #[path = "ledger/due.rs"]
 mod due;
 #[path = "ledger/finishing.rs"]

@@ -12,7 +12,7 @@ pub const EVENTS: Exchange = Exchange { name: "carillon.events", kind: ExchangeK
 pub const REPLIES: Exchange = Exchange { name: "carillon.events.replies", kind: ExchangeKind::Topic, alternate: None };
 /// Where refusals go that nobody asked to have answered.
 pub const REFUSED: Exchange = Exchange { name: "carillon.events.refused", kind: ExchangeKind::Topic, alternate: None };
-/// Status events for whoever binds a queue: `<tenant>.<app>.<push|sms|none>.<platform|none>.<status>`.
+/// Status events for whoever binds a queue: `<tenant>.<app>.<push|sms>.<platform|none>.<status>`.
 pub const STATUSES: Exchange = Exchange { name: "carillon.statuses", kind: ExchangeKind::Topic, alternate: None };
 /// Work inside the platform.
 pub const WORK: Exchange =

@@ -45,7 +45,7 @@ struct Segmenter {
 /// # Errors
 /// A configuration that can never work.
 pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
-    let store = Store::open(&config.database, scope.service())?;
+    let store = Store::open_for_work(&config.database, scope.service())?;
     let broker = Broker::connect(&config.amqp, scope.service(), topology::topology(), scope.stopping())?;
     let segmenter = Arc::new(Segmenter {
         store: store.clone(),

@@ -59,16 +59,17 @@ pub(crate) async fn run(segmenter: Arc<Segmenter>, broker: Broker, stop: Cancell
 async fn look(segmenter: &Segmenter, broker: &Broker, stop: &CancellationToken) -> Result<bool, Error> {
     let mut more = false;
     paused::look(&segmenter.store).await?;
-    segmenter.store.take_up_resumed().await?;
+    more |= segmenter.store.take_up_resumed().await?.more;
     let due = segmenter.store.due_notifications(NOTIFICATIONS).await?;
     more |= due.len() as i64 == NOTIFICATIONS;
     publish(broker, wake_ups(&due), stop).await;
+    let due_lanes = segmenter.store.due_lanes().await?;
     for lane in Lane::ALL {
         let credit = most(*lane, segmenter.config.outstanding_chunks);
         if *lane == Lane::Transactional {
             segmenter.credit.counted(&segmenter.store.outstanding(*lane).await?);
         }
-        for platform in Platform::ALL {
+        for platform in Platform::ALL.iter().filter(|platform| due_lanes.contains(&(**platform, *lane))) {
             let due = segmenter.store.due_chunks(*platform, *lane, credit, CHUNKS).await?;
             more |= due.len() as i64 == CHUNKS;
             let mut chunks = Vec::with_capacity(due.len());
@@ -192,6 +193,7 @@ pub(crate) async fn keep_house(segmenter: Arc<Segmenter>, stop: CancellationToke
             }
             if round.is_multiple_of(6) {
                 segmenter.store.purge().await?;
+                segmenter.store.cancel_orphans().await?;
             }
             if round.is_multiple_of(360) {
                 segmenter.store.make_partitions(5).await?;

@@ -1,6 +1,6 @@
 //! A status event: what became of a delivery, as everybody is told it.
 
-use crate::hearing::channel;
+use crate::routing_key::channel;
 use carillon_broker::{Outgoing, Raw};
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::notification::Notification;
@@ -9,12 +9,12 @@ use carillon_store::{StatusChange, StatusSubject, changed_at};
 use carillon_wire::topology::STATUSES;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
-/// A status event: the body that webhooks have, under `<tenant>.<app>.<push|sms|none>.<platform|none>.<status>`. The channel of the key
-/// is the delivery's, as `GET .../deliveries` says it: of somebody without a device it is the push that went nowhere.
+/// A status event: the body that webhooks have, under its change's routing key.
 pub(crate) struct Told {
-    key: String,
+    key: Arc<str>,
     id: String,
     body: Value,
 }
@@ -23,7 +23,7 @@ impl Told {
     /// The message, for whoever listens.
     pub(crate) fn message(&self) -> Option<Outgoing> {
         let bytes = serde_json::to_vec(&self.body).ok()?;
-        let message = Outgoing::routed(STATUSES.name, self.key.as_str(), &Raw(bytes.into()));
+        let message = Outgoing::routed(STATUSES.name, &*self.key, &Raw(bytes.into()));
         Some(message.with_content_type("application/json").with_id(self.id.as_str()))
     }
 }
@@ -31,6 +31,7 @@ impl Told {
 /// The event of a change; nothing where what it is about does not read any more.
 pub(crate) fn event(
     batch: i64,
+    key: Arc<str>,
     change: &StatusChange,
     subject: &StatusSubject,
     known: &mut HashMap<Uuid, Option<Notification>>,
@@ -41,11 +42,10 @@ pub(crate) fn event(
         .as_ref()?;
     let status = Status::from_number(change.status)?;
     let platform = subject.platform.and_then(Platform::from_number).map(Platform::as_str);
-    let channel = channel(change.link);
     Some(Told {
-        key: format!("{}.{}.{channel}.{}.{}", subject.tenant, subject.app, platform.unwrap_or("none"), status.as_str()),
+        key,
         id: format!("{batch}:{}:{}:{}:{}", change.run, change.link, change.subject, change.status),
-        body: body(change, subject, notification, status, platform, channel),
+        body: body(change, subject, notification, status, platform),
     })
 }
 
@@ -55,7 +55,6 @@ fn body(
     notification: &Notification,
     status: Status,
     platform: Option<&str>,
-    channel: &str,
 ) -> Value {
     let draft = notification.draft();
     let metadata: Map<String, Value> =
@@ -71,7 +70,7 @@ fn body(
             "app": subject.app,
             "user_id": subject.user_id,
             "device": subject.device,
-            "channel": channel,
+            "channel": channel(change.link),
             "platform": platform,
             "gateway": subject.gateway,
             "link": change.link,
@@ -142,7 +141,7 @@ mod tests {
 
     /// Where an event goes and what it says.
     fn told(change: &StatusChange, subject: &StatusSubject, expected: Expect) {
-        let told = event(5, change, subject, &mut HashMap::new()).unwrap();
+        let told = event(5, "key".into(), change, subject, &mut HashMap::new()).unwrap();
         let text = format!("{} {}\n{}", told.key, told.id, serde_json::to_string_pretty(&told.body).unwrap());
         expected.assert_eq(&text);
     }
@@ -153,7 +152,7 @@ mod tests {
             &change(0, 4, Status::Sent, None),
             &subject(),
             expect![[r#"
-            acme.shop.push.apns.sent 5:00000000-0000-0000-0000-000000000009:0:4:6
+            key 5:00000000-0000-0000-0000-000000000009:0:4:6
             {
               "data": {
                 "app": "shop",
@@ -188,7 +187,7 @@ mod tests {
             &change(0, -3, Status::Suppressed, Some(Reason::NoDevice)),
             &nobody,
             expect![[r#"
-            acme.shop.push.none.suppressed 5:00000000-0000-0000-0000-000000000009:0:-3:1
+            key 5:00000000-0000-0000-0000-000000000009:0:-3:1
             {
               "data": {
                 "app": "shop",
@@ -218,7 +217,8 @@ mod tests {
     #[test]
     fn a_click_is_told_with_its_button_and_what_came_before_it_without() {
         let clicked = StatusSubject { action: Some("buy".into()), ..subject() };
-        let of = |status| event(5, &change(0, 4, status, None), &clicked, &mut HashMap::new()).unwrap().body;
+        let of =
+            |status| event(5, "key".into(), &change(0, 4, status, None), &clicked, &mut HashMap::new()).unwrap().body;
         assert_eq!(of(Status::Clicked)["data"]["action"], "buy");
         assert_eq!(of(Status::Opened)["data"].get("action"), None);
     }
@@ -230,7 +230,7 @@ mod tests {
             &change(1, -3, Status::Delivered, None),
             &text,
             expect![[r#"
-            acme.shop.sms.none.delivered 5:00000000-0000-0000-0000-000000000009:1:-3:8
+            key 5:00000000-0000-0000-0000-000000000009:1:-3:8
             {
               "data": {
                 "app": "shop",
@@ -260,9 +260,9 @@ mod tests {
     #[test]
     fn a_body_or_a_status_that_does_not_read_is_not_told() {
         let broken = StatusSubject { body: [0xff].as_slice().into(), ..subject() };
-        assert!(event(5, &change(0, 4, Status::Sent, None), &broken, &mut HashMap::new()).is_none());
+        assert!(event(5, "key".into(), &change(0, 4, Status::Sent, None), &broken, &mut HashMap::new()).is_none());
         let unknown = StatusChange { status: 99, ..change(0, 4, Status::Sent, None) };
-        assert!(event(5, &unknown, &subject(), &mut HashMap::new()).is_none());
+        assert!(event(5, "key".into(), &unknown, &subject(), &mut HashMap::new()).is_none());
     }
 
     #[test]

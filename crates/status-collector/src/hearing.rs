@@ -4,67 +4,49 @@
 //! answer is used for what was committed before the question only, so that whoever binds a queue misses nothing that is
 //! committed from then on.
 
-use carillon_domain::delivery_status::Status;
-use carillon_domain::platform::Platform;
+use crate::routing_key::{Owners, RoutingKeys};
 use carillon_store::StatusChange;
 use std::collections::{HashMap, HashSet};
-use uuid::Uuid;
-
-/// Public ids of a run's tenant and app.
-pub(crate) type Owners = HashMap<Uuid, (String, String)>;
-
-/// The routing key of a change: `<tenant>.<app>.<push|sms>.<platform|none>.<status>`. Nothing if its run or its status is not known.
-fn key(change: &StatusChange, owners: &Owners) -> Option<String> {
-    let (tenant, app) = owners.get(&change.run)?;
-    let status = Status::from_number(change.status)?.as_str();
-    let platform = change.platform.and_then(Platform::from_number).map_or("none", Platform::as_str);
-    Some(format!("{tenant}.{app}.{}.{platform}.{status}", channel(change.link)))
-}
-
-/// The channel of a link, as `GET .../deliveries` says it: of somebody without a device it is the push that went nowhere.
-pub(crate) fn channel(link: i16) -> &'static str {
-    if link == 0 { "push" } else { "sms" }
-}
+use std::sync::Arc;
 
 /// What one round of the pump knows.
 pub(crate) struct Hearing {
-    owners: Owners,
+    keys: RoutingKeys,
     /// Keys that a queue takes, or not.
-    known: HashMap<String, bool>,
+    known: HashMap<Arc<str>, bool>,
 }
 
 impl Hearing {
     pub(crate) fn new(owners: Owners) -> Self {
-        Self { owners, known: HashMap::new() }
+        Self { keys: RoutingKeys::new(owners), known: HashMap::new() }
+    }
+
+    /// The key under which a change is told; nothing if its run or its status is not known.
+    pub(crate) fn key(&mut self, change: &StatusChange) -> Option<Arc<str>> {
+        self.keys.of(change)
     }
 
     /// One change of each key that nothing is known of yet.
-    pub(crate) fn questions(&self, changes: &[StatusChange]) -> Vec<StatusChange> {
+    pub(crate) fn questions(&mut self, changes: &[StatusChange]) -> Vec<StatusChange> {
         let mut asked = HashSet::new();
-        let mut shapes = HashSet::new();
-        // Changes of one run, link, status and platform have one key: it is made once for all of them.
-        let first = changes.iter().filter(|c| shapes.insert((c.run, c.link, c.status, c.platform)));
-        let new = first.filter(|change| {
-            key(change, &self.owners).is_some_and(|key| !self.known.contains_key(&key) && asked.insert(key))
+        let new = changes.iter().filter(|change| {
+            self.keys.of(change).is_some_and(|key| !self.known.contains_key(&key) && asked.insert(key))
         });
         new.cloned().collect()
     }
 
     /// Takes note of an answer.
     pub(crate) fn learn(&mut self, change: &StatusChange, heard: bool) {
-        if let Some(key) = key(change, &self.owners) {
+        if let Some(key) = self.keys.of(change) {
             self.known.insert(key, heard);
         }
     }
 
     /// The changes that are to be told, without those that asked already.
-    pub(crate) fn rest(&self, changes: &[StatusChange], asked: &[StatusChange]) -> Vec<StatusChange> {
-        let mut by_shape: HashMap<_, bool> = HashMap::new();
+    pub(crate) fn rest(&mut self, changes: &[StatusChange], asked: &[StatusChange]) -> Vec<StatusChange> {
+        // Of what no key can be made nothing can be told; where a question had no answer, all are told.
         let mut heard = |change: &StatusChange| {
-            *by_shape.entry((change.run, change.link, change.status, change.platform)).or_insert_with(|| {
-                // Of what no key can be made nothing can be told; where a question had no answer, all are told.
-                key(change, &self.owners).is_some_and(|key| self.known.get(&key).copied().unwrap_or(true))
-            })
+            self.keys.of(change).is_some_and(|key| self.known.get(&key).copied().unwrap_or(true))
         };
         changes.iter().filter(|change| heard(change) && !asked.contains(change)).cloned().collect()
     }
@@ -73,6 +55,9 @@ impl Hearing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use carillon_domain::delivery_status::Status;
+    use carillon_domain::platform::Platform;
+    use uuid::Uuid;
 
     fn run(n: u128) -> Uuid {
         Uuid::from_u128(n)
@@ -92,7 +77,7 @@ mod tests {
 
     #[test]
     fn one_change_of_each_key_asks_and_none_of_a_run_that_is_gone() {
-        let hearing = Hearing::new(owners());
+        let mut hearing = Hearing::new(owners());
         let changes = [
             change(1, 1, APNS, Status::Sent),
             change(1, 2, APNS, Status::Sent),
@@ -122,13 +107,5 @@ mod tests {
         assert_eq!(rest, [change(1, 2, APNS, Status::Sent), change(1, 3, APNS, Status::Sent)]);
         assert_eq!(hearing.questions(&changes), [], "what is known is not asked again");
         assert_eq!(hearing.rest(&changes, &[]).len(), 3, "another batch asked nothing");
-    }
-
-    #[test]
-    fn keys_are_the_contracts() {
-        let text = StatusChange { link: 1, ..change(1, -3, None, Status::Delivered) };
-        assert_eq!(key(&text, &owners()).unwrap(), "acme.shop.sms.none.delivered");
-        assert_eq!(key(&change(3, 1, APNS, Status::Opened), &owners()).unwrap(), "acme.news.push.apns.opened");
-        assert_eq!(key(&change(1, 1, APNS, Status::Sent), &Owners::new()), None);
     }
 }

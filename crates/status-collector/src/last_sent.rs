@@ -1,7 +1,7 @@
 //! Remembers which devices were sent to, and writes it down together: to the hour, so some seconds do not matter, and neither do
 //! the last ones of a process that is killed.
 
-use carillon_store::Store;
+use carillon_store::{Error, Store};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,31 +41,52 @@ impl LastSent {
 
     /// Writes until the process stops and nobody notes anything any more.
     pub(crate) async fn write(self: Arc<Self>, store: Store, stop: CancellationToken) -> Result<(), Infallible> {
+        let mark = |mut devices: Vec<i64>| {
+            let store = store.clone();
+            async move {
+                let marked = store.mark_sent(&mut devices, jiff::Timestamp::now()).await;
+                marked.map_err(|error| (error, devices))
+            }
+        };
+        self.write_by(mark, stop).await;
+        Ok(())
+    }
+
+    /// `mark` gives back what it could not write.
+    async fn write_by<F>(self: Arc<Self>, mark: impl Fn(Vec<i64>) -> F, stop: CancellationToken)
+    where
+        F: Future<Output = Result<(), (Error, Vec<i64>)>>,
+    {
+        let mut written = true;
         while !stop.is_cancelled() {
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
-                () = self.enough.notified() => {}
+                // However many wait: what could not be written just now cannot be written at once either.
+                () = self.enough.notified(), if written => {}
                 () = stop.cancelled() => {}
             }
-            self.write_some(&store).await;
+            written = self.write_some(&mark).await;
         }
         // Calls that are open while the process drains still note.
         while Arc::strong_count(&self) > 1 {
             tokio::time::sleep(LAST).await;
         }
-        self.write_some(&store).await;
-        Ok(())
+        self.write_some(&mark).await;
     }
 
-    async fn write_some(&self, store: &Store) {
-        let mut devices = self.take();
+    /// Whether nothing is left to be written.
+    async fn write_some<F>(&self, mark: &impl Fn(Vec<i64>) -> F) -> bool
+    where
+        F: Future<Output = Result<(), (Error, Vec<i64>)>>,
+    {
+        let devices = self.take();
         if devices.is_empty() {
-            return;
+            return true;
         }
-        if let Err(error) = store.mark_sent(&mut devices, jiff::Timestamp::now()).await {
-            tracing::debug!(%error, devices = devices.len(), "when devices were last sent to is written later");
-            self.note(&devices);
-        }
+        let Err((error, devices)) = mark(devices).await else { return true };
+        tracing::debug!(%error, devices = devices.len(), "when devices were last sent to is written later");
+        self.note(&devices);
+        false
     }
 }
 
@@ -81,5 +102,24 @@ mod tests {
         }
         assert_eq!(last_sent.take().len(), MOST);
         assert!(last_sent.take().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_database_is_away_it_is_asked_every_few_seconds_however_many_wait() {
+        let (last_sent, stop) = (Arc::new(LastSent::default()), CancellationToken::new());
+        let tries = Mutex::new(Vec::new());
+        let began = tokio::time::Instant::now();
+        let mark = |devices: Vec<i64>| {
+            let mut tries = tries.lock().unwrap();
+            tries.push((began.elapsed().as_secs(), devices.len()));
+            let last = tries.len() == 4;
+            if last {
+                stop.cancel();
+            }
+            std::future::ready(if last { Ok(()) } else { Err((Error::Unavailable("away".into()), devices)) })
+        };
+        last_sent.note(&vec![1; ENOUGH]);
+        last_sent.write_by(mark, stop.clone()).await;
+        assert_eq!(*tries.lock().unwrap(), [(0, ENOUGH), (5, ENOUGH), (10, ENOUGH), (15, ENOUGH)]);
     }
 }

@@ -11,6 +11,7 @@ mod hearing;
 mod last_sent;
 mod ledger;
 mod pump;
+mod routing_key;
 mod trace;
 
 pub use config::Config;
@@ -34,7 +35,7 @@ const GRACE: Duration = Duration::from_secs(8);
 /// # Errors
 /// A configuration that can never work, or a port that is taken.
 pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
-    let store = Store::open(&config.database, scope.service())?;
+    let store = Store::open_for_work(&config.database, scope.service())?;
     let broker = Broker::connect(&config.amqp, scope.service(), topology::topology(), scope.stopping())?;
     let slot = (std::process::id() % 4) as i16;
     let last_sent = Arc::new(last_sent::LastSent::default());

@@ -3,7 +3,7 @@
 use crate::event::event;
 use crate::hearing::Hearing;
 use carillon_broker::{Broker, Outgoing, PublishError, Publisher};
-use carillon_store::{Error, StatusBatch, StatusChange, Store};
+use carillon_store::{Error, StatusBatch, StatusChange, StatusSubject, Store};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -54,9 +54,9 @@ async fn round(store: &Store, broker: &Broker) -> Result<bool, Error> {
             Ok(true) => told.push(batch.id),
             Ok(false) => {}
             Err(error) if error.is_unavailable() => return Err(error),
+            // It reads, so that it can be told once whatever is wrong with the statement, or with what it asks, is mended.
             Err(error) => {
-                tracing::error!(%error, batch = batch.id, "a batch of status changes cannot be described");
-                store.park_status_batches(&[batch.id]).await?;
+                tracing::error!(%error, batch = batch.id, "a batch of status changes cannot be described now; it is told later");
             }
         }
     }
@@ -69,7 +69,7 @@ async fn tell(store: &Store, publisher: &Publisher, batch: &StatusBatch, hearing
     let asked = hearing.questions(&batch.changes);
     let (asking, messages): (Vec<_>, Vec<_>) = asked
         .iter()
-        .zip(messages_of(store, batch.id, &asked).await?)
+        .zip(messages_of(store, batch.id, &asked, hearing).await?)
         .filter_map(|(change, message)| Some((change, message?.asking_who_listens())))
         .unzip();
     for (change, answer) in asking.into_iter().zip(publisher.publish_all(messages).await) {
@@ -80,19 +80,28 @@ async fn tell(store: &Store, publisher: &Publisher, batch: &StatusBatch, hearing
         }
     }
     let rest = hearing.rest(&batch.changes, &asked);
-    let events = messages_of(store, batch.id, &rest).await?.into_iter().flatten().map(Outgoing::unheard).collect();
+    let events = messages_of(store, batch.id, &rest, hearing).await?;
+    let events = events.into_iter().flatten().map(Outgoing::unheard).collect();
     Ok(publisher.publish_all(events).await.iter().all(Result::is_ok))
 }
 
 /// The events of changes, in their order; nothing for what is gone.
-async fn messages_of(store: &Store, batch: i64, changes: &[StatusChange]) -> Result<Vec<Option<Outgoing>>, Error> {
+async fn messages_of(
+    store: &Store,
+    batch: i64,
+    changes: &[StatusChange],
+    hearing: &mut Hearing,
+) -> Result<Vec<Option<Outgoing>>, Error> {
     if changes.is_empty() {
         return Ok(Vec::new());
     }
     let subjects = store.describe_changes(changes).await?;
     let mut known = HashMap::new();
-    let told = changes.iter().zip(&subjects).map(|(change, subject)| {
-        subject.as_ref().and_then(|subject| event(batch, change, subject, &mut known)).and_then(|told| told.message())
-    });
-    Ok(told.collect())
+    let mut told = |change: &StatusChange, subject: &Option<StatusSubject>| {
+        event(batch, hearing.key(change)?, change, subject.as_ref()?, &mut known)?.message()
+    };
+    Ok(changes.iter().zip(&subjects).map(|(change, subject)| told(change, subject)).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ impl ChunkRow {
     }
 
     /// Whole seconds since the run's start.
-    pub(super) fn elapsed(&self) -> u32 {
+    pub(crate) fn elapsed(&self) -> u32 {
         u32::try_from((self.now.as_millisecond() - self.run_started_at.as_millisecond()) / 1000).unwrap_or(0)
     }
 

@@ -119,7 +119,7 @@ fn sql(of_user: bool) -> String {
                AND ($6::text IS NULL OR coalesce(d.person, s.person, x.person) = $6)
              ORDER BY x.subject, x.link LIMIT $9)
             UNION ALL
-            (SELECT x.run_id, x.subject, x.link, x.platform, 0::int2, {HELD}, NULL, {open_names},
+            (SELECT x.run_id, x.subject, x.link, x.platform, 0::int2, {held}, NULL, {open_names},
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
              FROM (SELECT * FROM open x
                    WHERE (x.subject, x.link) > ($7, $8) AND ($4::bool IS NULL OR (x.link = 0) = $4) {mine}
@@ -131,11 +131,15 @@ fn sql(of_user: bool) -> String {
         ) page ORDER BY subject, link LIMIT $9",
         joins = named("x.subject", "x.link"),
         open_names = NAMES.replace(", x.person", ""),
+        held = held(),
     )
 }
 
 /// Why an open position waits, where the database knows: the app has no credential of its platform (domain Reason).
-const HELD: &str = "CASE WHEN x.platform <> ALL(ARRAY(SELECT platform FROM ready)) THEN 22::int2 END";
+fn held() -> String {
+    let reason = Reason::Credential.number();
+    format!("CASE WHEN x.platform <> ALL(ARRAY(SELECT platform FROM ready)) THEN {reason}::int2 END")
+}
 
 /// Chunks with an open position. Their keys lie outside the row: they are fetched once a chunk, not once a position.
 const OPEN_CHUNKS: &str =

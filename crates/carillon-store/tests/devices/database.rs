@@ -58,6 +58,12 @@ impl Database {
         row.expect("a count").get(0)
     }
 
+    /// Another connection.
+    pub(crate) async fn connect(&self) -> Client {
+        let (head, _) = self.server.rsplit_once('/').expect("the URL ends with a database");
+        connect(&format!("{head}/{}", self.name)).await
+    }
+
     pub(crate) async fn drop_it(self) {
         let Self { store, sql, name, server, .. } = self;
         drop((store, sql));

@@ -37,3 +37,67 @@ async fn a_table_of_migrations_from_before_they_named_binaries_is_read_and_compl
     assert!(db.store.check_schema().await.is_err(), "who does not say works with nobody older");
     db.drop_it().await;
 }
+
+/// Takes the newest file back.
+async fn forget_newest(db: &Database) -> i32 {
+    let number = newest(db).await;
+    assert_eq!(number, 12, "take back here what the newest file makes");
+    let sql = "DROP INDEX chunks_next; DELETE FROM carillon_migrations WHERE number = 12";
+    db.sql.batch_execute(sql).await.expect("SQL");
+    number
+}
+
+#[tokio::test]
+async fn a_migration_lets_traffic_pass_while_it_waits_for_its_locks() {
+    let db = Database::new().await;
+    let number = forget_newest(&db).await;
+    let writing = "UPDATE chunks SET copies = copies";
+    db.sql.batch_execute(&format!("BEGIN; {writing}")).await.expect("a transaction that takes its time");
+    let others = db.connect().await;
+    let migrating = db.store.migrate();
+    let serving = async {
+        // Until the migration waits for the table.
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'chunks'::regclass";
+        while others.query_one(waits, &[]).await.expect("locks").get::<_, i64>(0) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let began = std::time::Instant::now();
+        others.batch_execute(writing).await.expect("the platform goes on");
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+        db.sql.batch_execute("COMMIT").await.expect("the end of it");
+    };
+    let (applied, ()) = tokio::join!(migrating, serving);
+    assert_eq!(applied.expect("once it can"), ["what_is_due_at_a_glance"]);
+    assert_eq!(newest(&db).await, number);
+    db.drop_it().await;
+}
+
+#[tokio::test]
+async fn each_file_is_committed_by_itself_and_a_repetition_goes_on_behind_it() {
+    let db = Database::new().await;
+    forget_newest(&db).await;
+    db.sql
+        .batch_execute("DELETE FROM carillon_migrations WHERE number = 11; DROP TABLE device_sends")
+        .await
+        .expect("SQL");
+    db.sql
+        .batch_execute("DROP FUNCTION carillon_last_sent; CREATE INDEX chunks_next ON chunks (lane)")
+        .await
+        .expect("SQL");
+    let refused = db.store.migrate().await.expect_err("the last file finds its index there").to_string();
+    assert!(refused.contains("chunks_next"), "{refused}");
+    assert_eq!(newest(&db).await, 11, "the one before it stays");
+    db.sql.batch_execute("DROP INDEX chunks_next").await.expect("SQL");
+    assert_eq!(db.store.migrate().await.expect("the rest"), ["what_is_due_at_a_glance"]);
+    db.drop_it().await;
+}
+
+#[tokio::test]
+async fn whoever_comes_while_another_migrates_waits_and_finds_nothing_to_do() {
+    let db = Database::new().await;
+    forget_newest(&db).await;
+    let (a, b, c) = tokio::join!(db.store.migrate(), db.store.migrate(), db.store.migrate());
+    let applied: Vec<_> = [a, b, c].into_iter().flat_map(|applied| applied.expect("done")).collect();
+    assert_eq!(applied, ["what_is_due_at_a_glance"], "once");
+    db.drop_it().await;
+}

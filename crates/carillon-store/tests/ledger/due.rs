@@ -166,3 +166,23 @@ async fn purging_takes_what_has_served_its_time_and_nothing_else() {
     assert!(world.store.idempotent_answer(world.tenant, "young").await.unwrap().is_some());
     assert!(world.store.idempotent_answer(world.tenant, "old").await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn whether_anything_is_due_is_known_at_a_glance_however_many_tenants_wait_for_later() {
+    let world = World::new().await;
+    let waiting = "INSERT INTO chunks (run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, states,
+                       run_started_at, expires_at, due_at)
+                   SELECT carillon_first_run_id(now()), i, gen_random_uuid(), i, i, 1, 2, int8send(1), decode('00', 'hex'), now(),
+                       now() + interval '1 day', now() + interval '1 hour' FROM generate_series(1, 1000) i";
+    world.sql.batch_execute(waiting).await.unwrap();
+    world.sql.batch_execute("VACUUM ANALYZE chunks").await.unwrap();
+    assert!(world.store.due_lanes().await.unwrap().is_empty());
+    // Not by going through the tenants.
+    let plan = "EXPLAIN SELECT 1 FROM chunks c WHERE c.platform = 1 AND c.lane = 2 AND c.due_at <= now() LIMIT 1";
+    let plan = world.sql.query(plan, &[]).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("platform_lane_due_at")), "{plan:#?}");
+    world.sql.batch_execute("UPDATE chunks SET due_at = now() WHERE tenant_key = 500").await.unwrap();
+    assert_eq!(world.store.due_lanes().await.unwrap(), [(Platform::Apns, Lane::Bulk)]);
+    assert_eq!(take(&world, 10, 10).await.len(), 0, "its notification is not there");
+}

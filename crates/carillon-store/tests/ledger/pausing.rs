@@ -32,6 +32,18 @@ pub(crate) async fn pass(world: &World) {
     world.sql.batch_execute("UPDATE chunks SET due_at = now() WHERE due_at IS NOT NULL").await.unwrap();
 }
 
+/// Takes up what was resumed, to its end; how many notifications are through.
+async fn take_up(world: &World) -> u64 {
+    let mut through = 0;
+    loop {
+        let taken = world.store.take_up_resumed().await.unwrap();
+        through += taken.through;
+        if !taken.more {
+            return through;
+        }
+    }
+}
+
 async fn id_of(world: &World, run: RunId) -> NotificationId {
     let sql = "SELECT notification_id FROM notifications WHERE run_id = $1";
     NotificationId(world.sql.query_one(sql, &[&run.0]).await.unwrap().get(0))
@@ -56,8 +68,8 @@ async fn a_paused_chunk_is_neither_published_nor_granted_and_goes_on_after_the_r
     assert_eq!(world.claim(chunk).await, None);
     assert_eq!((resume(&world, id).await, resume(&world, id).await), (Steered::Done, Steered::Done), "twice is fine");
     assert_eq!(due(&world).await, 0, "not before it is taken up");
-    assert_eq!(world.store.take_up_resumed().await.unwrap(), 1);
-    assert_eq!(world.store.take_up_resumed().await.unwrap(), 0, "once");
+    assert_eq!(take_up(&world).await, 1);
+    assert_eq!(take_up(&world).await, 0, "once");
     assert_eq!(due(&world).await, 1);
     let grant = world.claim(chunk).await.expect("it goes on");
     world.report(chunk, grant.lease, vec![sent(0)], true).await;
@@ -107,7 +119,7 @@ async fn who_sends_when_it_is_paused_starts_nothing_more_and_keeps_the_chunk_unt
     assert!(world.sql.query_one(left, &[]).await.unwrap().get::<_, bool>(0), "its requests under way are its own");
     // Resumed while a request is under way: nobody else sends it meanwhile.
     resume(&world, id).await;
-    world.store.take_up_resumed().await.unwrap();
+    take_up(&world).await;
     assert_eq!((due(&world).await, world.claim(chunk).await), (0, None));
     world.report(chunk, grant.lease, vec![sent(1)], true).await;
     assert_eq!(due(&world).await, 1);
@@ -164,8 +176,59 @@ async fn a_paused_backlog_hides_nobody_else_and_is_taken_up_in_pages() {
         assert_eq!(take(50).await, 0);
     }
     resume(&world, NotificationId(run.0)).await;
-    assert_eq!(world.store.take_up_resumed().await.unwrap(), 1);
-    assert_eq!(take(5_000).await, 2_500);
+    let mut pages = 0;
+    for left in [1_500, 500, 0] {
+        let taken = world.store.take_up_resumed().await.unwrap();
+        assert_eq!((taken.more, taken.through), (left > 0, u64::from(left == 0)), "a page a look");
+        let aside = "SELECT count(*) FROM chunks WHERE due_at = expires_at";
+        assert_eq!(world.sql.query_one(aside, &[]).await.unwrap().get::<_, i64>(0), left);
+        pages += 1;
+    }
+    assert_eq!((pages, take(5_000).await), (3, 2_500));
+}
+
+#[tokio::test]
+async fn a_large_resume_leaves_a_small_one_its_share_and_what_stays_aside_does_not_stop_it() {
+    let world = World::new().await;
+    let large = world.waiting_chunks((world.tenant.0, world.app.0), 1_200, 600).await;
+    let small = world.waiting_chunks((world.tenant.0, world.app.0), 2, 600).await;
+    // Nobody survived sending the large one's first chunks: they have nothing to do before they expire.
+    let aside = "UPDATE chunks SET due_at = expires_at, not_before = CASE WHEN run_id = $1 AND chunk < 1100 THEN decode('ffffffff', 'hex') ELSE '' END";
+    world.sql.execute(aside, &[&large.0]).await.unwrap();
+    let resumed =
+        "UPDATE notifications SET resumed_at = now() + CASE WHEN run_id = $1 THEN 0 ELSE 1 END * interval '1 ms'";
+    world.sql.execute(resumed, &[&large.0]).await.unwrap();
+    let taken = world.store.take_up_resumed().await.unwrap();
+    assert_eq!((taken.more, taken.through), (true, 1), "the small one is through");
+    let mut looks = 1;
+    while world.store.take_up_resumed().await.unwrap().more {
+        looks += 1;
+        assert!(looks < 10, "what stays aside is looked at again and again");
+    }
+    let due = "SELECT count(*) FILTER (WHERE run_id = $1), count(*) FILTER (WHERE run_id = $2) FROM chunks WHERE due_at <= now()";
+    let due = world.sql.query_one(due, &[&large.0, &small.0]).await.unwrap();
+    assert_eq!((due.get::<_, i64>(0), due.get::<_, i64>(1)), (100, 2));
+}
+
+#[tokio::test]
+async fn what_expired_while_it_was_paused_is_looked_at_once_and_closed() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let chunk = world.chunk(&["u1"]).await;
+    pause(&world, id_of(&world, chunk.run).await).await;
+    let expired =
+        "UPDATE chunks SET expires_at = now() - interval '30 s', due_at = now() - interval '30 s', outstanding = false";
+    world.sql.batch_execute(expired).await.unwrap();
+    assert_eq!(due(&world).await, 0);
+    let still = "SELECT count(*) FROM chunks WHERE due_at <= now()";
+    assert_eq!(
+        world.sql.query_one(still, &[]).await.unwrap().get::<_, i64>(0),
+        0,
+        "the scan does not meet it at once again"
+    );
+    assert!(world.store.close_expired(0).await.unwrap().is_empty(), "a dispatcher may still report");
+    world.sql.batch_execute("UPDATE chunks SET expires_at = now() - interval '61 s'").await.unwrap();
+    assert_eq!(world.store.close_expired(0).await.unwrap(), [chunk.run], "whenever it is due");
 }
 
 #[tokio::test]
@@ -244,7 +307,7 @@ async fn what_expires_during_a_pause_is_closed_and_ends_by_itself() {
         .unwrap();
     let looked = world.store.due_paused(10).await.unwrap();
     world.store.let_expire(&looked[0]).await.unwrap();
-    assert_eq!(world.store.take_up_resumed().await.unwrap(), 1);
+    assert_eq!(take_up(&world).await, 1);
     assert_eq!(due(&world).await, 1, "a dispatcher closes it, or the housekeeping");
     world.sql.batch_execute("UPDATE chunks SET due_at = now()").await.unwrap();
     assert_eq!(world.store.close_expired(0).await.unwrap(), [chunk.run]);

@@ -66,13 +66,15 @@ async fn what_a_dispatcher_put_off_is_tried_again_soon_when_the_app_gets_a_crede
     let world = World::new().await;
     world.device("u1", "d1").await;
     world.device("u2", "d2").await;
-    let chunk = world.chunk(&["u1", "u2"]).await;
+    world.device("u3", "d3").await;
+    let chunk = world.chunk(&["u1", "u2", "u3"]).await;
     let granted = world.claim(chunk).await.unwrap();
     let put_off = |position, seconds| Outcome {
         progress: Progress::Deferred { not_before: Timestamp::now() + SignedDuration::from_secs(seconds), attempts: 0 },
         ..sent(position)
     };
-    world.report(chunk, granted.lease, vec![put_off(0, 60), put_off(1, 1_800)], true).await;
+    // The third waits because its provider asked for patience.
+    world.report(chunk, granted.lease, vec![put_off(0, 60), put_off(1, 55), put_off(2, 1_800)], true).await;
     assert_eq!(world.claim(chunk).await, None);
     let other = AppKey(world.app.0 + 1);
     for (app, platform, woken) in

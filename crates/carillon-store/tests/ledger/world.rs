@@ -38,7 +38,7 @@ impl World {
         let name = format!("ledger_{}", Uuid::new_v4().simple());
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database can be made");
         let own = format!("{}/{name}", url().rsplit_once('/').expect("the URL names a database").0);
-        let store = Store::open(&Config::new(own.clone()), "test").expect("the URL reads");
+        let store = Store::open_for_work(&Config::new(own.clone()), "test").expect("the URL reads");
         store.migrate().await.expect("the migrations apply");
         let sql = connect(&own).await;
         let tenant: i32 = sql

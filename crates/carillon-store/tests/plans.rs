@@ -1,0 +1,72 @@
+//! Statements find their rows by keys, also those that were planned while the tables were empty.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "ledger/world.rs"]
+#[allow(dead_code, reason = "each of the test binaries uses its part")]
+mod world;
+
+use carillon_domain::ids::{ChunkId, NotificationId};
+use carillon_domain::platform::{Lane, Platform};
+use world::{World, sent};
+
+/// One round of everything that sending takes.
+async fn send(world: &World, device: &str) {
+    world.device(device, device).await;
+    let chunk = world.chunk(&[device]).await;
+    let grant = world.claim(chunk).await.unwrap();
+    world.report(chunk, grant.lease, vec![sent(0)], true).await;
+    world.store.finish_runs(&[chunk.run]).await.unwrap();
+    let batches = world.store.take_status_batches(20).await.unwrap();
+    world.store.owners_of_runs(&[chunk.run.0]).await.unwrap();
+    for batch in &batches {
+        world.store.describe_changes(&batch.changes).await.unwrap();
+    }
+    world.store.status_batches_told(&batches.iter().map(|batch| batch.id).collect::<Vec<_>>()).await.unwrap();
+    world.store.mark_sent(&mut [1], jiff::Timestamp::now()).await.unwrap();
+    world.store.due_chunks(Platform::Apns, Lane::Transactional, 100, 50).await.unwrap();
+    world.store.outstanding(Lane::Transactional).await.unwrap();
+    world.store.due_notifications(10).await.unwrap();
+    world.store.close_cancelled(0).await.unwrap();
+    world.store.take_up_resumed().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_planned_for_empty_tables_reads_no_table_through_when_they_have_grown() {
+    let world = World::new().await;
+    send(&world, "first").await;
+    let full = "INSERT INTO deliveries (run_id, subject, link, tenant_key, bits)
+                SELECT carillon_first_run_id(now()), i, 0, 1, 2 FROM generate_series(1, 20000) i;
+                INSERT INTO notifications (notification_id, tenant_key, app_key, body, state, lane, run_id, run_started_at, expires_at)
+                SELECT carillon_first_run_id(now() + i * interval '1 ms'), 1, 1, '', 5, 1, carillon_first_run_id(now() + i * interval '1 ms'),
+                    now(), now() FROM generate_series(1, 20000) i;
+                INSERT INTO devices (tenant_key, app_key, device, person, platform, os)
+                SELECT 1, 1, 'x' || i, 'd:x' || i, 1, 1 FROM generate_series(1, 20000) i";
+    world.sql.batch_execute(full).await.unwrap();
+    let other = world.other_tenant("other").await;
+    let run = world.waiting_chunks(other, 3_000, 10).await;
+    world
+        .store
+        .cancel_notification(carillon_domain::ids::TenantKey(other.0), NotificationId(run.0), None)
+        .await
+        .unwrap();
+    while world.store.close_cancelled(0).await.unwrap() {}
+    assert_eq!(world.claim(ChunkId { run, number: 1 }).await, None);
+    for device in ["second", "third"] {
+        send(&world, device).await;
+    }
+    let World { store, sql, .. } = world;
+    drop(store);
+    // Connections tell what they read when they end.
+    let others =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'test'";
+    while sql.query_one(others, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::task::yield_now().await;
+    }
+    let read = "SELECT relname::text, seq_tup_read FROM pg_stat_user_tables
+                UNION ALL SELECT indexrelname::text, idx_tup_read FROM pg_stat_user_indexes";
+    let read = sql.query(read, &[]).await.unwrap();
+    let read = read.iter().map(|row| (row.get::<_, String>(0), row.get::<_, i64>(1)));
+    let through: Vec<_> = read.filter(|(_, rows)| *rows > 10_000).collect();
+    assert!(through.is_empty(), "read from front to back: {through:?}");
+}
