@@ -8,13 +8,13 @@ use serde_json::json;
 
 use crate::caller::{self, Seen};
 use crate::fixture::device_id;
-use crate::pairs::{By, Measured, Pairs};
+use crate::pairs::{By, Measured, Pairs, Spread};
 use crate::platform::Platform;
 use crate::processes::Talker;
 use crate::queues::{self, Bare};
 use crate::report::Row;
 use crate::stack::Stack;
-use crate::{Options, cpu, floor_ingest};
+use crate::{Options, cpu, floor_ingest, outside};
 
 const CONNECTIONS: usize = 64;
 const DEVICES: u64 = 20_000;
@@ -89,13 +89,27 @@ impl<'a> Ingest<'a> {
         Ok(self.platform.database.sql.query_one(sql, &[]).await?.get(0))
     }
 
-    async fn floor(&self) -> Result<Measured> {
-        self.tidy().await?;
+    fn floor_process(&self) -> Result<Talker> {
         let words = match self.recipients {
             1 => vec!["floor-ingest".to_owned(), self.platform.database.url.clone(), self.stack.amqp.clone()],
             _ => vec!["floor-ingest".to_owned(), "parse".to_owned()],
         };
-        let mut talker = Talker::start(&words)?;
+        Talker::start(&words)
+    }
+
+    /// wrk against the floor, whose rate it is that our own callers must reach.
+    async fn outside(&self, pairs: &Pairs, row: Row) -> Result<Row> {
+        self.tidy().await?;
+        let mut talker = self.floor_process()?;
+        let url = format!("{}/v1/notifications", talker.hear()?);
+        let outside = outside::wrk(&self.stack.directory, &url, &body(self.recipients)(7), CONNECTIONS, self.lasting)?;
+        let calls = Spread::of(pairs.floor.iter().map(Measured::rate)).median / self.recipients as f64;
+        Ok(outside.judge_rate(row, calls))
+    }
+
+    async fn floor(&self) -> Result<Measured> {
+        self.tidy().await?;
+        let mut talker = self.floor_process()?;
         let base = talker.hear()?;
         tokio::time::sleep(Duration::from_millis(200)).await;
         let (postgres, broker) = (cpu::of_family(self.stack.postgres_pid)?, cpu::of(self.stack.broker_pid)?);
@@ -124,9 +138,11 @@ pub(crate) async fn single(options: &Options, stack: &Stack) -> Result<Row> {
     let pairs = Pairs::measure(options.pairs, || ingest.ours(), || ingest.floor()).await?;
     let mut row = Row::of("B1", "ingest, one recipient a call", "call/s", [0.40, 0.65, 0.85], By::Rate, &pairs);
     row.figures["cpu_ratio"] = json!(pairs.ratio(By::Cost(Measured::all_us)).median);
-    Ok(row
-        .reference("bare axum route, grouped insert of the same rows, one message a group; the callers share the cores")
-        .bound_by("PostgreSQL: two transactions a group, fifteen statements in them, and groups of a dozen"))
+    let row = row.reference(
+        "bare axum route, grouped insert of the same rows, one message a group; the callers share the cores",
+    );
+    let row = ingest.outside(&pairs, row).await?;
+    Ok(row.bound_by("PostgreSQL: two transactions a group, fifteen statements in them, and groups of a dozen"))
 }
 
 /// B2.
@@ -137,6 +153,6 @@ pub(crate) async fn thousand(options: &Options, stack: &Stack) -> Result<Row> {
     let title = "ingest, 1,000 recipients a call";
     let mut row = Row::of("B2", title, "recipient/s", [0.40, 0.65, 0.85], By::Rate, &pairs);
     row.figures["cpu_ratio"] = json!(pairs.ratio(By::Cost(Measured::all_us)).median);
-    let row = row.reference("bare axum route that parses the same body");
+    let row = ingest.outside(&pairs, row.reference("bare axum route that parses the same body")).await?;
     Ok(row.bound_by("reading, checking and keeping a thousand names; the floor keeps none"))
 }

@@ -21,7 +21,7 @@ use crate::processes::{Process, Settings};
 use crate::queues::{self, Bare};
 use crate::report::Row;
 use crate::stack::Stack;
-use crate::{Options, cpu, floor_publish};
+use crate::{Options, cpu, floor_publish, outside};
 
 const LIMIT: Duration = Duration::from_secs(180);
 /// What the segmenter reads of a device.
@@ -143,13 +143,28 @@ impl<'a> Segmentation<'a> {
         Ok((self.audience - seen.iter().filter(|bit| **bit).count() as u64, duplicates))
     }
 
+    fn query(&self) -> String {
+        format!(
+            "SELECT {COLUMNS} FROM devices d WHERE d.app_key = {} AND d.state IN (1, 2) AND d.platform = ANY('{{1}}') ORDER BY d.person, d.device_key",
+            self.database.app_key
+        )
+    }
+
+    /// psql copies what the floor copies.
+    async fn outside(&self, row: Row) -> Result<Row> {
+        let query = self.query();
+        let began = Instant::now();
+        floor_publish::copy_out(&self.database.sql, &query).await?;
+        let per_second = self.audience as f64 / began.elapsed().as_secs_f64();
+        let outside =
+            outside::psql(&self.database.url, &floor_publish::copy(&query), outside::Lines::Nowhere, self.audience)?;
+        Ok(outside.judge_rate(row, per_second))
+    }
+
     async fn floor(&self) -> Result<Measured> {
         self.bare.purge(topology::APNS_BULK.name()).await?;
         self.database.sql.batch_execute("CHECKPOINT").await?;
-        let query = format!(
-            "SELECT {COLUMNS} FROM devices d WHERE d.app_key = {} AND d.state IN (1, 2) AND d.platform = ANY('{{1}}') ORDER BY d.person, d.device_key",
-            self.database.app_key
-        );
+        let query = self.query();
         let file = self.stack.directory.join("chunks").display().to_string();
         let route = (topology::WORK.name, topology::APNS_BULK.name());
         let before = self.cpu()?;
@@ -188,6 +203,7 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     row.figures["memory_mib"] = json!({"now": now >> 20, "peak": peak >> 20});
     row.figures["rate_ratio"] = json!(pairs.ratio(By::Rate).median);
     let row = row.reference("COPY of the same rows TO STDOUT and a bare confirmed publish of the same messages");
+    let row = segmentation.outside(row).await?;
     Ok(row.bound_by(
         "PostgreSQL: pages in the persons' order fetch rows one by one, the floor's sort reads the table through",
     ))

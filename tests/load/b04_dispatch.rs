@@ -27,7 +27,15 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     row.figures["memory_mib"] = json!({"now": now >> 20, "peak": peak >> 20});
     row.figures["reports_per_thousand"] = json!(dispatch.grants.reports() * 1000 / dispatch.count);
     let row = row.reference("bare h2 loop in one thread, same bytes, connections and streams in flight");
+    let row = beside_h2load(&dispatch, &pairs, row).await?;
     Ok(row.bound_by("CPU a push: the message's decoding, rendering, ids, timers, counters and its report"))
+}
+
+/// Whether the floor is as good as what others have made.
+async fn beside_h2load(dispatch: &Dispatch, pairs: &Pairs, row: Row) -> Result<Row> {
+    let outside = dispatch.outside().await?;
+    let row = outside.judge_rate(row, Spread::of(pairs.floor.iter().map(Measured::rate)).median);
+    Ok(row)
 }
 
 /// B5.
@@ -38,6 +46,7 @@ pub(crate) async fn fcm(options: &Options, stack: &Stack) -> Result<Row> {
     let by = By::Cost(Measured::own_us);
     let row = Row::of("B5", "FCM dispatch, CPU per push", "us/push", [0.50, 0.75, 0.90], by, &pairs);
     let row = row.reference("bare h2 loop in one thread, same bytes, connections and streams in flight");
+    let row = beside_h2load(&dispatch, &pairs, row).await?;
     Ok(row.bound_by("CPU a push: the message's decoding, rendering, ids, timers, counters and its report"))
 }
 

@@ -17,7 +17,7 @@ use crate::fixture::CHUNK;
 use crate::pairs::{By, Measured, Pairs};
 use crate::report::Row;
 use crate::stack::Stack;
-use crate::{Options, cpu, floor_copy};
+use crate::{Options, cpu, floor_copy, outside};
 
 /// Reports that are committed at once, as by two collectors.
 const WRITERS: usize = 2;
@@ -139,6 +139,21 @@ impl<'a> Outcomes<'a> {
         self.measured(Duration::from_secs_f64(seconds), before, own)
     }
 
+    /// psql copies the floor's rows in one go, and so does the floor's client.
+    async fn outside(&self, row: Row) -> Result<Row> {
+        let (d, rows) = (&self.database, self.keys.len());
+        let file = self.stack.directory.join("copied");
+        self.tidy().await?;
+        let tenant = d.tenant_key;
+        let one = &self.copiers[..1];
+        let seconds = floor_copy::copy(one, Uuid::now_v7(), tenant, &self.keys, &self.provider_ids, rows).await?;
+        let (out, into) = ("COPY copied TO STDOUT (FORMAT binary)", "COPY copied FROM STDIN (FORMAT binary)");
+        outside::psql(&d.url, out, outside::Lines::To(&file), rows as u64)?;
+        self.tidy().await?;
+        let outside = outside::psql(&d.url, into, outside::Lines::From(&file), rows as u64)?;
+        Ok(outside.judge_rate(row, rows as f64 / seconds))
+    }
+
     fn measured(&self, wall: Duration, postgres: Duration, own: Duration) -> Result<Measured> {
         Ok(Measured {
             units: self.keys.len() as u64,
@@ -187,6 +202,7 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     .await?;
     row.figures["copy_of_10000_per_second"] = json!((count as f64 / seconds).round());
     let row = row.reference("COPY of the same rows, 500 a commit, two connections");
+    let row = outcomes.outside(row).await?;
     Ok(row
         .bound_by("PostgreSQL: an insert from arrays against COPY, the chunk's row, and one more round trip a commit"))
 }

@@ -18,7 +18,7 @@ use crate::floor_h2::Floor;
 use crate::pairs::{By, Measured, Pairs, Spread};
 use crate::platform::{ALL, Platform};
 use crate::queues::Bare;
-use crate::report::{Row, say};
+use crate::report::{NONE, REPORT, Row, say};
 use crate::stack::Stack;
 use crate::{Options, bearers, cpu, floor_copy, floor_publish, requests};
 
@@ -149,6 +149,7 @@ impl<'a> EndToEnd<'a> {
 pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Vec<Row>> {
     let count = options.scaled(1_000_000, 4_000);
     let mut run = EndToEnd::start(stack, count).await?;
+    let idle = run.platform.memory()?;
     run.ours().await?;
     run.shares.clear();
     let mut pairs = Pairs::default();
@@ -181,6 +182,13 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Vec<Row>> {
     let memory = run.platform.memory()?;
     let peak = |name: &str| memory[name]["peak"].as_f64().unwrap_or(0.0);
     end.figures["memory_mib"] = memory.clone();
+    // What a busy minute leaves behind.
+    tokio::time::sleep(Duration::from_secs(options.size(60, 0) as u64)).await;
+    let rest = run.platform.memory()?;
+    let most = |memory: &Value| {
+        let services = memory.as_object().into_iter().flatten();
+        services.filter_map(|(_, one)| one["now"].as_f64()).fold(0.0, f64::max)
+    };
     let own = By::Cost(Measured::own_us);
     let mut cpu =
         Row::of("B15", "CPU seconds a million pushes, ours alone", "us/push", [0.40, 0.67, 0.80], own, &pairs);
@@ -193,10 +201,13 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Vec<Row>> {
         ("B11s", "peak memory, segmenter", peak("segmenter"), [64.0, 32.0, 20.0]),
         ("B11c", "peak memory, collector", peak("status-collector"), [96.0, 48.0, 32.0]),
     ];
-    for (id, title, mib, goals) in limits {
-        let mut row = Row::of(id, title, "MiB", goals, own, &Pairs::default());
-        row.less_is_better = true;
-        (row.ours, row.ratio) = (mib, Spread { median: mib, low: mib, high: mib });
+    let at_rest = [
+        ("B11i", "idle memory, the largest service", most(&idle), [20.0, 12.0, NONE]),
+        ("B11r", "memory 60 s later, the largest service", most(&rest), [REPORT, NONE, NONE]),
+    ];
+    for (id, title, mib, goals) in limits.into_iter().chain(at_rest) {
+        let mut row = Row::plain(id, title, "MiB", goals, Spread { median: mib, low: mib, high: mib }).less_is_better();
+        row.figures = json!({"idle_mib": idle, "loaded_mib": memory, "rest_mib": rest});
         rows.push(row);
     }
     Ok(rows)

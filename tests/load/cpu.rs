@@ -27,6 +27,12 @@ pub(crate) fn of_family(pid: u32) -> Result<Duration> {
     Ok(sum)
 }
 
+/// utime and stime of this process's children that have ended and were waited for.
+pub(crate) fn of_ended_children() -> Result<Duration> {
+    let fields = stat(std::process::id())?;
+    Ok(ticks(&fields, 13) + ticks(&fields, 14))
+}
+
 /// The fields after the name, which may hold spaces; the first is the state (field 3 of proc(5)).
 fn stat(pid: u32) -> Result<Vec<u64>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;

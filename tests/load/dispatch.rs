@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::fixture::{BUNDLE, Campaign, INTERNAL, MASTER, PROJECT, TEAM, apns_credential};
 use crate::floor_h2::Floor;
 use crate::grants::Grants;
+use crate::outside::{self, Outside};
 use crate::pairs::Measured;
 use crate::processes::{Process, Settings};
 use crate::queues::{self, Bare};
@@ -164,6 +165,13 @@ impl Dispatch {
     /// Where Web Push's messages lie as they are before encryption, each with the keys to use.
     pub(crate) fn plaintexts(&self) -> PathBuf {
         self.plaintexts.clone()
+    }
+
+    /// h2load with the same requests; what it accepted twice is nobody's.
+    pub(crate) async fn outside(&self) -> Result<Outside> {
+        self.simulators.clear().await?;
+        let url = self.simulators.url(self.platform.as_str())?;
+        outside::h2load(&self.requests, url, self.connections(), IN_FLIGHT)
     }
 
     fn connections(&self) -> usize {

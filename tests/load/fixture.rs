@@ -121,7 +121,7 @@ impl Campaign {
             let Some(subscription) = self.subscriptions.as_ref().map(|all| all.get(ordinal)) else {
                 return Target { token: apns_token(ordinal as u64), ..target };
             };
-            let (p256dh, auth) = (subscription.p256dh.clone().into(), subscription.auth.clone().into());
+            let (p256dh, auth) = (subscription.p256dh.clone(), subscription.auth.clone());
             Target { token: subscription.endpoint.clone(), p256dh, auth, ..target }
         };
         DispatchChunk {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
+use tokio_postgres::Client;
 
 use crate::database::connect;
 use crate::processes::{Talker, wait_for_a_line};
@@ -24,16 +25,24 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool> {
         say("ready");
         wait_for_a_line()?;
         let began = Instant::now();
-        let copying = async {
-            let rows = sql.copy_out(&format!("COPY ({query}) TO STDOUT (FORMAT binary)")).await?;
-            let bytes = rows.map_ok(|piece| piece.len() as u64).try_fold(0, |sum, len| async move { Ok(sum + len) });
-            bytes.await.map_err(anyhow::Error::from)
-        };
-        let (bytes, ()) = futures::future::try_join(copying, queue.publish(exchange, key, &bodies)).await?;
+        let (bytes, ()) =
+            futures::future::try_join(copy_out(&sql, query), queue.publish(exchange, key, &bodies)).await?;
         say(&json!({"bytes": bytes, "seconds": began.elapsed().as_secs_f64()}).to_string());
         wait_for_a_line()?;
         Ok(true)
     })
+}
+
+/// The statement that copies what a query finds.
+pub(crate) fn copy(query: &str) -> String {
+    format!("COPY ({query}) TO STDOUT (FORMAT binary)")
+}
+
+/// Copies it out and throws it away; its bytes.
+pub(crate) async fn copy_out(sql: &Client, query: &str) -> Result<u64> {
+    let rows = sql.copy_out(&copy(query)).await?;
+    let bytes = rows.map_ok(|piece| piece.len() as u64).try_fold(0, |sum, len| async move { Ok(sum + len) });
+    bytes.await.map_err(Into::into)
 }
 
 /// Writes messages for the process to read.

@@ -11,6 +11,7 @@ mod b05_quota;
 mod b06_webpush;
 mod b07_outcomes;
 mod b08_end_to_end;
+mod b08_usual;
 mod b09_latency;
 mod b12_drain;
 mod b14_cascades;
@@ -28,6 +29,7 @@ mod floor_publish;
 mod grants;
 mod http1;
 mod open_loop;
+mod outside;
 mod pairs;
 mod platform;
 mod processes;
@@ -38,6 +40,7 @@ mod rows;
 mod simulators;
 mod stack;
 mod subscriptions;
+mod usual_sender;
 
 use std::process::ExitCode;
 
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Some("floor-h2") => floor_h2::run(&arguments[1..]),
         Some("floor-crypto") => subscriptions::run(&arguments[1..]),
         Some("floor-hops") => floor_hops::run(&arguments[1..]),
+        Some("usual-sender") => usual_sender::run(&arguments[1..]),
         Some("floor-ingest") => floor_ingest::run(&arguments[1..]),
         Some("floor-segmentation") => floor_publish::run(&arguments[1..]),
         _ => bench(),

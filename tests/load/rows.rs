@@ -8,8 +8,8 @@ use crate::Options;
 use crate::report::{Report, Row, say};
 use crate::stack::Stack;
 use crate::{
-    b01_ingest, b03_segmentation, b04_dispatch, b05_quota, b06_webpush, b07_outcomes, b08_end_to_end, b09_latency, b12_drain,
-    b14_cascades,
+    b01_ingest, b03_segmentation, b04_dispatch, b05_quota, b06_webpush, b07_outcomes, b08_end_to_end, b08_usual,
+    b09_latency, b12_drain, b14_cascades,
 };
 
 /// Every row, with the measurement that it is read off, in the order in which they are run.
@@ -24,6 +24,7 @@ const ROWS: &[(&str, &str)] = &[
     ("B6", "B6"),
     ("B7", "B7"),
     ("B8", "B8"),
+    ("B8b", "B8b"),
     ("B9", "B9"),
     ("B10", "B9"),
     ("B11", "B8"),
@@ -82,6 +83,7 @@ async fn measure(id: &str, options: &Options, stack: &Stack) -> Result<Vec<Row>>
         "B6" => b06_webpush::run(options, stack).await?,
         "B7" => b07_outcomes::run(options, stack).await?,
         "B8" => return b08_end_to_end::run(options, stack).await,
+        "B8b" => return b08_usual::run(options, stack).await,
         "B9" => return b09_latency::run(options, stack).await,
         "B12" => b12_drain::run(options, stack).await?,
         "B14" => return b14_cascades::run(options, stack).await,
