@@ -10,7 +10,7 @@ pub(crate) use recipient::devices_by_key;
 pub use select::{Selected, Selection, Selector, SelectorName};
 
 use crate::commit::commit_by_hand;
-use crate::{Error, Result, StatusChange, Store};
+use crate::{Error, Result, Store};
 use carillon_domain::ids::{AppKey, NotificationId, RunId, TenantKey};
 use carillon_domain::platform::{Lane, Os, Platform};
 use carillon_failpoint::Point;
@@ -234,20 +234,17 @@ impl Expansion {
         Ok(())
     }
 
-    /// Commits pages: chunk rows, cascade rows, what is suppressed, cursors and totals. Returns what is news.
+    /// Commits pages: chunk rows, cascade rows, what is suppressed, cursors and totals.
     ///
     /// # Errors
     /// Nothing is committed, or, if the connection broke at the commit, all or nothing is: the wake-up comes again, and finds a run
     /// where its row says it is.
-    pub async fn commit(mut self, pages: Vec<Page>, slot: i16) -> Result<Vec<StatusChange>> {
+    pub async fn commit(mut self, pages: Vec<Page>, slot: i16) -> Result<()> {
         let mut connection =
             self.connection.take().ok_or_else(|| Error::Refused("the transaction has ended".into()))?;
         let outcome = page::write(&mut connection, &pages, self.now, slot, self.publisher).await;
         match outcome {
-            Ok(changes) => {
-                commit_by_hand(connection, Point::PagesCommit).await?;
-                Ok(changes)
-            }
+            Ok(()) => commit_by_hand(connection, Point::PagesCommit).await,
             Err(error) => {
                 drop(Object::take(connection));
                 Err(error)

@@ -135,10 +135,14 @@ impl Store {
         write_news(&transaction, news, slot).await?;
         let claimed = transaction.prepare_cached(TAKE_UP_CLAIMED).await?;
         transaction.execute(&claimed, &[&runs]).await?;
-        let finish = transaction.prepare_cached(FINISH_CANCELLED).await?;
-        transaction.execute(&finish, &[&runs]).await?;
+        let more = chunks_left == 0 || cascades_left == 0;
+        // Behind a full page, looking whether a run is through would be reading its closed chunks once a page.
+        if !more {
+            let finish = transaction.prepare_cached(FINISH_CANCELLED).await?;
+            transaction.execute(&finish, &[&runs]).await?;
+        }
         commit(transaction, Point::CancelledCommit).await?;
-        Ok(chunks_left == 0 || cascades_left == 0)
+        Ok(more)
     }
 
     /// Marks runs as finished of which nothing is queued and no cascade waits. Called after the commit that closed a chunk or a cascade or that

@@ -3,7 +3,7 @@
 use crate::cascades::{CascadeEvidence, stop_cascades};
 use crate::commit::commit;
 use crate::statuses::{DeliveryId, News, write_news};
-use crate::{Result, StatusChange, Store};
+use crate::{Result, Store};
 use carillon_domain::ids::{AppKey, DeviceKey, NotificationId, RunId, TenantKey};
 use carillon_domain::platform::Platform;
 use carillon_domain::receipt::{CascadeEffect, Event, Recorded};
@@ -115,7 +115,7 @@ impl Store {
         tenant: TenantKey,
         items: &[ReceiptItem],
         slot: i16,
-    ) -> Result<(Vec<ReceiptResult>, Vec<StatusChange>)> {
+    ) -> Result<Vec<ReceiptResult>> {
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await?;
         let found = find(&transaction, tenant, items).await?;
@@ -129,7 +129,7 @@ impl Store {
         let effects = stop_cascades(&transaction, &evidence).await?;
         let news = found.iter().map(|f| news_of(f, tenant, &items[f.i])).collect();
         let known = known_evidence(&transaction, &found).await?;
-        let changes = write_news(&transaction, news, slot).await?;
+        write_news(&transaction, news, slot).await?;
         keep_actions(&transaction, &found, items).await?;
         commit(transaction, Point::ReceiptsCommit).await?;
 
@@ -146,7 +146,7 @@ impl Store {
                 cascade: cascade.unwrap_or(CascadeEffect::None),
             };
         }
-        Ok((results, changes))
+        Ok(results)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::commit::commit;
 use crate::first_word::{can_be_first, write_first};
 use crate::pausing::set_aside;
 use crate::statuses::{DeliveryId, News, write_news};
-use crate::{Error, Result, StatusChange, Store};
+use crate::{Error, Result, Store};
 use carillon_domain::cascade::fires_at_once;
 use carillon_domain::chunk::Position;
 use carillon_domain::delivery_status::Status;
@@ -53,8 +53,6 @@ pub struct Reported {
     pub answers: Vec<Continue>,
     /// The database's clock.
     pub now: Option<Timestamp>,
-    /// What is news; also left in a status batch.
-    pub changes: Vec<StatusChange>,
     /// Runs of which a chunk was closed: they may be finished now.
     pub closed_runs: Vec<RunId>,
     /// Devices that were sent to, for [`Store::mark_sent`].
@@ -128,15 +126,15 @@ impl Store {
         let paused = rows.iter().zip(&written).filter(|(row, w)| row.state == Some(State::Paused) && w.released);
         let paused: Vec<ChunkId> = paused.map(|(row, _)| row.id).collect();
         let alone = paused.is_empty() && effects.cascades.is_empty() && effects.retired.is_empty();
-        out.changes = if first && alone && !effects.repeated && can_be_first(&effects.news) {
-            write_first(&transaction, writing, effects.news, slot).await?
+        if first && alone && !effects.repeated && can_be_first(&effects.news) {
+            write_first(&transaction, writing, effects.news, slot).await?;
         } else {
             writing.await?;
             set_aside(&transaction, &paused).await?;
             touch_cascades(&transaction, &effects.cascades).await?;
             retire_tokens(&transaction, &effects.retired).await?;
-            write_news(&transaction, effects.news, slot).await?
-        };
+            write_news(&transaction, effects.news, slot).await?;
+        }
         out.sent = effects.sent;
         commit(transaction, Point::ReportCommit).await?;
         Ok(out)

@@ -86,19 +86,18 @@ pub(crate) const COUNT: &str = "
         displayed = c.displayed + excluded.displayed, dismissed = c.dismissed + excluded.dismissed,
         opened = c.opened + excluded.opened, clicked = c.clicked + excluded.clicked";
 
-/// Writes news: deliveries, then counters (in this order everywhere), then the batch to be told. Returns what was new.
+/// Writes news: deliveries, then counters (in this order everywhere), then the batch to be told.
 ///
 /// `slot` spreads the counters of one run, so that processes do not wait for each other; any constant of the process will do.
-pub(crate) async fn write_news(transaction: &Transaction<'_>, news: Vec<News>, slot: i16) -> Result<Vec<StatusChange>> {
+pub(crate) async fn write_news(transaction: &Transaction<'_>, news: Vec<News>, slot: i16) -> Result<()> {
     let news = joined(news);
     if news.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let changes = upsert(transaction, &news).await?;
     let (tallies, told) = sum_up(&changes);
     count(transaction, &tallies, slot).await?;
-    tell(transaction, &told).await?;
-    Ok(told)
+    tell(transaction, &told).await
 }
 
 /// What changes add to the counters, and what of them is to be told.

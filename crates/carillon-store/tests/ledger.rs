@@ -8,6 +8,8 @@ mod deleting;
 mod due;
 #[path = "ledger/finishing.rs"]
 mod finishing;
+#[path = "ledger/first_word.rs"]
+mod first_word;
 #[path = "ledger/pages.rs"]
 mod pages;
 #[path = "ledger/parked.rs"]
@@ -228,14 +230,14 @@ async fn receipts_may_come_before_the_report_twice_and_late() {
     let chunk = world.chunk(&["u1"]).await;
     let grant = world.claim(chunk).await.unwrap();
     let opened = [receipt(chunk, 0, Event::Opened)];
-    let (first, _) = world.store.record_receipts(world.tenant, &opened, 0).await.unwrap();
+    let first = world.store.record_receipts(world.tenant, &opened, 0).await.unwrap();
     assert_eq!((first[0].recorded, first[0].cascade), (Recorded::Recorded, CascadeEffect::None));
     world.report(chunk, grant.lease, vec![sent(0)], false).await;
-    let (second, _) = world.store.record_receipts(world.tenant, &opened, 0).await.unwrap();
+    let second = world.store.record_receipts(world.tenant, &opened, 0).await.unwrap();
     assert_eq!(second[0].recorded, Recorded::Duplicate);
     assert_eq!(world.counts(chunk.run, 1).await, (1, 0, 0, 1, 1));
     let stranger = carillon_domain::ids::TenantKey(world.tenant.0 + 1);
-    let (unknown, _) = world.store.record_receipts(stranger, &opened, 0).await.unwrap();
+    let unknown = world.store.record_receipts(stranger, &opened, 0).await.unwrap();
     assert_eq!(unknown[0].recorded, Recorded::Unknown, "another tenant's reference is like none");
 }
 
@@ -253,9 +255,9 @@ async fn a_receipt_by_names_finds_its_delivery_too() {
         ..receipt(chunk, 0, Event::Delivered)
     };
     let items = [item("d2"), item("d9")];
-    let (results, changes) = world.store.record_receipts(world.tenant, &items, 0).await.unwrap();
+    let results = world.store.record_receipts(world.tenant, &items, 0).await.unwrap();
     assert_eq!(results.iter().map(|r| r.recorded).collect::<Vec<_>>(), [Recorded::Recorded, Recorded::Unknown]);
-    assert_eq!(changes.len(), 1);
+    assert_eq!(world.told().await.len(), 1);
 }
 
 #[tokio::test]
@@ -270,8 +272,7 @@ async fn the_first_accept_starts_the_cascades_clock_and_a_read_stops_it() {
     world.report(chunk, grant.lease, vec![sent(0)], false).await;
     let (state, due) = world.cascade_state(chunk.run, 0).await;
     assert!(state == 1 && due.is_some_and(|s| (590.0..=600.0).contains(&s)));
-    let (results, _) =
-        world.store.record_receipts(world.tenant, &[receipt(chunk, 0, Event::Clicked)], 0).await.unwrap();
+    let results = world.store.record_receipts(world.tenant, &[receipt(chunk, 0, Event::Clicked)], 0).await.unwrap();
     assert_eq!(results[0].cascade, CascadeEffect::Stopped);
     assert_eq!(world.cascade_state(chunk.run, 0).await, (4, None));
 
@@ -358,11 +359,13 @@ async fn a_group_in_which_a_receipt_came_before_its_report_is_counted_once_and_s
     }
     let chunk = world.chunk(&["u0", "u1", "u2", "u3"]).await;
     let grant = world.claim(chunk).await.unwrap();
-    let (early, _) = world.store.record_receipts(world.tenant, &[receipt(chunk, 1, Event::Opened)], 0).await.unwrap();
+    let early = world.store.record_receipts(world.tenant, &[receipt(chunk, 1, Event::Opened)], 0).await.unwrap();
     assert_eq!(early[0].recorded, Recorded::Recorded);
     // The first of them meets the receipt's row, the second looks before it writes, and tells what was told before.
-    let reported = world.report(chunk, grant.lease, vec![sent(0), sent(1)], false).await;
-    assert_eq!(reported.changes.len(), 1, "of what was opened, sent is no news: {:?}", reported.changes);
+    assert_eq!(world.told().await.len(), 1);
+    world.report(chunk, grant.lease, vec![sent(0), sent(1)], false).await;
+    let told = world.told().await;
+    assert_eq!(told.len(), 1, "of what was opened, sent is no news: {told:?}");
     world.report(chunk, grant.lease, vec![sent(1), sent(2)], false).await;
     world.report(chunk, grant.lease, vec![sent(3)], true).await;
     let (sent, failed, .., opened) = world.counts(chunk.run, 1).await;

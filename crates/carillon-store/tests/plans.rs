@@ -44,7 +44,7 @@ async fn what_was_planned_for_empty_tables_reads_no_table_through_when_they_have
                 SELECT 1, 1, 'x' || i, 'd:x' || i, 1, 1 FROM generate_series(1, 20000) i";
     world.sql.batch_execute(full).await.unwrap();
     let other = world.other_tenant("other").await;
-    let run = world.waiting_chunks(other, 3_000, 10).await;
+    let run = world.waiting_chunks(other, 300, 10).await;
     world
         .store
         .cancel_notification(carillon_domain::ids::TenantKey(other.0), NotificationId(run.0), None)

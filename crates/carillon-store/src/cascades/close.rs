@@ -4,7 +4,7 @@ use super::due::{CascadeId, cascade_id};
 use crate::claim::lock_chunks;
 use crate::commit::commit;
 use crate::statuses::{DeliveryId, News, write_news};
-use crate::{Result, StatusChange, Store};
+use crate::{Result, Store};
 use carillon_domain::chunk::Position;
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{ChunkId, RunId};
@@ -15,8 +15,6 @@ use uuid::Uuid;
 /// What closing did.
 #[derive(Debug, Default)]
 pub struct ClosedCascaded {
-    /// What is news.
-    pub changes: Vec<StatusChange>,
     /// Runs of which a chunk was closed: they may be finished now.
     pub closed_runs: Vec<RunId>,
 }
@@ -151,10 +149,10 @@ impl Store {
                 ],
             )
             .await?;
-        let changes = write_news(&transaction, news, slot).await?;
+        write_news(&transaction, news, slot).await?;
         commit(transaction, Point::CascadesCloseCommit).await?;
         let done: BTreeSet<RunId> = closed.iter().filter(|c| c.2).map(|c| c.0.run).collect();
-        Ok(ClosedCascaded { changes, closed_runs: done.into_iter().collect() })
+        Ok(ClosedCascaded { closed_runs: done.into_iter().collect() })
     }
 
     /// Takes cascades that have fired while pushes of their persons were held by a dispatcher, at most `limit`; to be given to

@@ -2,7 +2,7 @@
 
 use crate::commit::commit;
 use crate::statuses::{DeliveryId, News, write_news};
-use crate::{Result, StatusChange, Store};
+use crate::{Result, Store};
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{AppKey, NotificationId, RunId, TenantKey};
 use carillon_domain::phone::Phone;
@@ -78,8 +78,6 @@ pub struct DueCascades {
     pub cancelled: usize,
     /// Rows that ended because there is nobody to text.
     pub without_phone: usize,
-    /// What is news.
-    pub changes: Vec<StatusChange>,
     /// Runs of which a row ended: they may be finished now.
     pub ended_runs: Vec<RunId>,
 }
@@ -166,7 +164,6 @@ impl Store {
             taken: rows.len(),
             cancelled: 0,
             without_phone: 0,
-            changes: Vec::new(),
             ended_runs: Vec::new(),
         };
         let mut news = Vec::new();
@@ -188,7 +185,7 @@ impl Store {
         taken.ended_runs.sort_unstable();
         taken.ended_runs.dedup();
         taken.bodies = bodies(&transaction, &taken.cascades).await?;
-        taken.changes = write_news(&transaction, news, slot).await?;
+        write_news(&transaction, news, slot).await?;
         commit(transaction, Point::CascadesDueCommit).await?;
         Ok(taken)
     }

@@ -3,7 +3,7 @@
 use super::due::{CascadeId, cascade_id};
 use crate::commit::commit;
 use crate::statuses::{News, write_news};
-use crate::{Error, Result, StatusChange, Store};
+use crate::{Error, Result, Store};
 use carillon_domain::cascade::CascadeState;
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{RunId, TenantKey};
@@ -61,8 +61,6 @@ pub enum CascadeOutcome {
 /// What a group of results did.
 #[derive(Debug, Default)]
 pub struct FinishedCascades {
-    /// What is news.
-    pub changes: Vec<StatusChange>,
     /// Runs of which a cascade ended: they may be finished now.
     pub ended_runs: Vec<RunId>,
 }
@@ -250,9 +248,9 @@ impl Store {
             news.extend(told);
         }
         write_cascades(&transaction, &written).await?;
-        let changes = write_news(&transaction, news, slot).await?;
+        write_news(&transaction, news, slot).await?;
         commit(transaction, Point::CascadesFinishCommit).await?;
-        Ok(FinishedCascades { changes, ended_runs: ended.into_iter().collect() })
+        Ok(FinishedCascades { ended_runs: ended.into_iter().collect() })
     }
 }
 

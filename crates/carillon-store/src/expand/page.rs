@@ -1,7 +1,7 @@
 //! What a page's commit writes: chunk rows, cascade rows, who is not tried, the cursor.
 
+use crate::Result;
 use crate::statuses::{DeliveryId, News, write_news};
-use crate::{Result, StatusChange};
 use carillon_domain::cascade::Unless;
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{AppKey, DeviceKey, NotificationId, RunId, TenantKey};
@@ -97,7 +97,7 @@ pub(super) async fn write(
     now: Timestamp,
     slot: i16,
     publisher: Option<i32>,
-) -> Result<Vec<StatusChange>> {
+) -> Result<()> {
     let chunks = connection.prepare_cached(INSERT_CHUNKS).await?;
     let cascades = connection.prepare_cached(INSERT_CASCADES).await?;
     let advanced = connection.prepare_cached(&ADVANCE).await?;
@@ -110,13 +110,12 @@ pub(super) async fn write(
     let news: Vec<News> =
         pages.iter().flat_map(|page| page.suppressed.iter().map(|s| not_tried(page, s, now))).collect();
     if news.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     // A savepoint gives the helpers their transaction type inside the one that is open.
     let transaction = connection.transaction().await?;
-    let changes = write_news(&transaction, news, slot).await?;
-    release(transaction).await?;
-    Ok(changes)
+    write_news(&transaction, news, slot).await?;
+    release(transaction).await
 }
 
 fn not_tried(page: &Page, suppressed: &Suppressed, now: Timestamp) -> News {

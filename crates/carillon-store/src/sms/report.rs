@@ -31,7 +31,7 @@ pub struct SmsReport {
 pub struct ReportedSms {
     /// Reports that name a message of this tenant.
     pub known: usize,
-    /// News and runs that may be finished.
+    /// Runs that may be finished.
     pub finished: FinishedCascades,
 }
 
@@ -65,8 +65,8 @@ impl Store {
             }
         }
         write_cascades(&transaction, &written.into_values().collect::<Vec<_>>()).await?;
-        let changes = write_news(&transaction, news, slot).await?;
+        write_news(&transaction, news, slot).await?;
         commit(transaction, Point::SmsReportsCommit).await?;
-        Ok(ReportedSms { known, finished: FinishedCascades { changes, ended_runs: ended.into_iter().collect() } })
+        Ok(ReportedSms { known, finished: FinishedCascades { ended_runs: ended.into_iter().collect() } })
     }
 }

@@ -102,7 +102,7 @@ async fn a_read_during_a_pause_stops_a_cascade_that_was_set_aside() {
     world.sql.batch_execute("UPDATE cascades SET due_at = now()").await.unwrap();
     due_cascades(&world).await;
     let read = crate::receipt(chunk, 0, carillon_domain::receipt::Event::Opened);
-    let (results, _) = world.store.record_receipts(world.tenant, &[read], 0).await.unwrap();
+    let results = world.store.record_receipts(world.tenant, &[read], 0).await.unwrap();
     assert_eq!(results[0].cascade, carillon_domain::receipt::CascadeEffect::Stopped);
     assert_eq!(state(&world, id).await.0, State::Finished, "nothing is left to resume");
     assert_eq!(resume(&world, id).await, Steered::Over(State::Finished));

@@ -21,7 +21,7 @@ async fn told(world: &World, id: NotificationId, devices: &[&str], event: Event)
             action: None,
         })
         .collect();
-    world.store.record_receipts(world.tenant, &items, 0).await.unwrap().0
+    world.store.record_receipts(world.tenant, &items, 0).await.unwrap()
 }
 
 #[tokio::test]

@@ -54,7 +54,8 @@ async fn an_event_of_a_device_that_was_named_and_is_not_there_names_it() {
         cursor: None,
         last: true,
     };
-    let changes = expansion.commit(vec![page], 0).await.unwrap();
+    expansion.commit(vec![page], 0).await.unwrap();
+    let changes = world.told().await;
     let told = world.store.describe_changes(&changes).await.unwrap();
     let mut named: Vec<_> = told.into_iter().flatten().map(|s| (s.device, s.user_id)).collect();
     named.sort();

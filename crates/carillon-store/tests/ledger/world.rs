@@ -7,7 +7,7 @@ use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
 use carillon_domain::platform::{Lane, Platform};
 use carillon_store::{
     ChunkReport, Config, Granted, NewCascade, NewChunk, NewNotification, Page, Recipient, Reported, Selector,
-    SelectorName, Store,
+    SelectorName, StatusChange, Store,
 };
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
@@ -223,6 +223,12 @@ impl World {
             .await
             .unwrap();
         (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4))
+    }
+
+    /// What is to be told, and was not taken yet.
+    pub(crate) async fn told(&self) -> Vec<StatusChange> {
+        let batches = self.store.take_status_batches(100).await.unwrap();
+        batches.into_iter().flat_map(|batch| batch.changes).collect()
     }
 
     pub(crate) async fn positions(&self, chunk: ChunkId) -> Positions {

@@ -77,7 +77,7 @@ async fn report(
     let own = own_device(&ingest, &caller, &headers).await?;
     let items = items(own.as_ref(), receipts)?;
     let results = match app_keys(&ingest, &caller).await? {
-        None => ingest.store.record_receipts(tenant.key, &items, ingest.slot).await?.0,
+        None => ingest.store.record_receipts(tenant.key, &items, ingest.slot).await?,
         Some(apps) => record_of_apps(&ingest, tenant.key, &apps, items).await?,
     };
     Ok(Json(ReceiptsAnswer { results: results.iter().map(answer).collect() }))
@@ -98,7 +98,7 @@ async fn record_of_apps(
     let mut results = vec![unknown; items.len()];
     for app in apps {
         items.iter_mut().for_each(|item| item.app_scope = Some(*app));
-        let (found, _) = ingest.store.record_receipts(tenant, &items, ingest.slot).await?;
+        let found = ingest.store.record_receipts(tenant, &items, ingest.slot).await?;
         for (known, one) in results.iter_mut().zip(found).filter(|(_, one)| one.recorded != Recorded::Unknown) {
             *known = one;
         }

@@ -269,7 +269,7 @@ impl World {
             action: None,
         };
         let items: Vec<ReceiptItem> = positions.iter().map(item).collect();
-        let (results, _) = store.record_receipts(tenant, &items, 1).await.expect("receipts are taken");
+        let results = store.record_receipts(tenant, &items, 1).await.expect("receipts are taken");
         results.into_iter().map(|r| r.cascade).collect()
     }
 
