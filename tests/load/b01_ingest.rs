@@ -66,7 +66,7 @@ impl<'a> Ingest<'a> {
         self.tidy().await?;
         let before = self.platform.spent()?;
         let seen =
-            caller::call(&self.platform.http, &self.platform.key, CONNECTIONS, self.lasting, body(self.recipients))
+            caller::call(&self.platform.http, &self.platform.key, self.callers(), self.lasting, body(self.recipients))
                 .await?;
         let expands = self.platform.services.iter().any(|(name, _)| *name == "segmenter");
         let began = Instant::now();
@@ -82,6 +82,11 @@ impl<'a> Ingest<'a> {
         let (postgres, broker) =
             (after.postgres.saturating_sub(before.postgres), after.broker.saturating_sub(before.broker));
         Ok(Measured { own, postgres, broker, lost, duplicates: kept - seen.accepted.min(kept), ..self.measured(seen)? })
+    }
+
+    /// Connections, and the requests that each has ready.
+    fn callers(&self) -> (usize, usize) {
+        (CONNECTIONS, if self.recipients == 1 { 200 } else { 8 })
     }
 
     async fn waiting(&self) -> Result<i64> {
@@ -114,7 +119,7 @@ impl<'a> Ingest<'a> {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let (postgres, broker) = (cpu::of_family(self.stack.postgres_pid)?, cpu::of(self.stack.broker_pid)?);
         let own = talker.cpu()?;
-        let seen = caller::call(&base, "csk_none", CONNECTIONS, self.lasting, body(self.recipients)).await?;
+        let seen = caller::call(&base, "csk_none", self.callers(), self.lasting, body(self.recipients)).await?;
         Ok(Measured {
             own: talker.cpu()? - own,
             postgres: cpu::of_family(self.stack.postgres_pid)?.saturating_sub(postgres),

@@ -28,9 +28,10 @@ const LIMIT: Duration = Duration::from_secs(180);
 const COLUMNS: &str = "d.device_key, d.device, d.person, d.platform, d.os, coalesce(d.token, ''), d.is_fid, coalesce(d.p256dh, ''),
     coalesce(d.auth, ''), d.environment, d.generation, d.locale, d.phone, d.permission, d.is_primary, d.last_seen_at, d.state";
 
-struct Segmentation<'a> {
+/// A segmenter alone.
+pub(crate) struct Segmentation<'a> {
     stack: &'a Stack,
-    database: Database,
+    pub(crate) database: Database,
     broker: Broker,
     bare: Bare,
     segmenter: Process,
@@ -39,8 +40,8 @@ struct Segmentation<'a> {
 }
 
 impl<'a> Segmentation<'a> {
-    async fn start(stack: &'a Stack, devices: usize) -> Result<Self> {
-        let database = Database::create(stack, "bench_b3").await?;
+    pub(crate) async fn start(stack: &'a Stack, name: &str, devices: usize) -> Result<Self> {
+        let database = Database::create(stack, name).await?;
         database.devices(devices).await?;
         database.apns_credential("BENCHKEY01", "not used: nothing is sent").await?;
         let broker = queues::broker(&stack.amqp).await?;
@@ -66,7 +67,7 @@ impl<'a> Segmentation<'a> {
     }
 
     /// One campaign to half of the devices, from its acceptance to its last confirmed chunk. Leaves its messages for the floor.
-    async fn ours(&self) -> Result<Measured> {
+    pub(crate) async fn ours(&self) -> Result<Measured> {
         self.bare.purge(topology::APNS_BULK.name()).await?;
         self.database.sql.batch_execute("CHECKPOINT").await?;
         let (before, began) = (self.cpu()?, Instant::now());
@@ -80,6 +81,13 @@ impl<'a> Segmentation<'a> {
         let (lost, duplicates) = self.judged(&bodies)?;
         floor_publish::write(&self.stack.directory.join("chunks"), &bodies)?;
         Ok(self.measured(wall, before, after, lost, duplicates))
+    }
+
+    /// [`Self::ours`], with nothing lost or doubled.
+    pub(crate) async fn checked(&self) -> Result<Measured> {
+        let measured = self.ours().await?;
+        ensure!(measured.lost + measured.duplicates == 0, "{measured:?}");
+        Ok(measured)
     }
 
     /// Waits until every chunk of the run lies in the queue; how many there are.
@@ -193,7 +201,7 @@ impl<'a> Segmentation<'a> {
 
 /// B3.
 pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
-    let segmentation = Segmentation::start(stack, options.scaled(2_000_000, 20_000)).await?;
+    let segmentation = Segmentation::start(stack, "bench_b3", options.scaled(2_000_000, 20_000)).await?;
     segmentation.ours().await?;
     let pairs = Pairs::measure(options.pairs, || segmentation.ours(), || segmentation.floor()).await?;
     let (now, peak) = cpu::memory(segmentation.segmenter.pid)?;

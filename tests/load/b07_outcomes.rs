@@ -25,17 +25,18 @@ const WRITERS: usize = 2;
 const REPORTED: usize = 64;
 const TOGETHER: usize = 3;
 
-struct Outcomes<'a> {
+/// The ledger's store, and what is reported to it.
+pub(crate) struct Outcomes<'a> {
     stack: &'a Stack,
-    database: Database,
+    pub(crate) database: Database,
     keys: Vec<i64>,
     provider_ids: Vec<String>,
     copiers: Vec<Client>,
 }
 
 impl<'a> Outcomes<'a> {
-    async fn start(stack: &'a Stack, count: usize) -> Result<Self> {
-        let database = Database::create(stack, "bench_b7").await?;
+    pub(crate) async fn start(stack: &'a Stack, name: &str, count: usize) -> Result<Self> {
+        let database = Database::create(stack, name).await?;
         database.devices(count).await?;
         floor_copy::prepare(&database.sql).await?;
         let rows = database.sql.query("SELECT device_key FROM devices ORDER BY person, device_key", &[]).await?;
@@ -50,8 +51,13 @@ impl<'a> Outcomes<'a> {
 
     /// Nothing of the last measurement is left, and no device was sent to within the hour.
     async fn tidy(&self) -> Result<()> {
-        let words = "TRUNCATE deliveries, chunks, run_counters, status_batches, notifications, copied, device_sends";
-        self.database.sql.batch_execute(words).await?;
+        // This week's partitions: what lies in older ones is history, and stays.
+        let week = "SELECT to_char(now() AT TIME ZONE 'UTC', '\"_\"IYYY\"w\"IW')";
+        let week: String = self.database.sql.query_one(week, &[]).await?.get(0);
+        let words = format!(
+            "TRUNCATE deliveries{week}, chunks{week}, run_counters, status_batches, notifications, copied, device_sends"
+        );
+        self.database.sql.batch_execute(&words).await?;
         self.database.sql.batch_execute("CHECKPOINT").await.map_err(Into::into)
     }
 
@@ -76,7 +82,7 @@ impl<'a> Outcomes<'a> {
     }
 
     /// Reports of whole chunks, one a transaction, or as dispatchers send them.
-    async fn ours(&self, whole: bool) -> Result<Measured> {
+    pub(crate) async fn ours(&self, whole: bool) -> Result<Measured> {
         self.tidy().await?;
         let run = self.run().await?;
         let groups = self.groups(run, whole);
@@ -179,7 +185,7 @@ async fn write(store: &Store, groups: &[Vec<ChunkReport>]) -> Result<Vec<i64>> {
 /// B7.
 pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     let count = options.size(200_000, 5_000);
-    let outcomes = Outcomes::start(stack, count).await?;
+    let outcomes = Outcomes::start(stack, "bench_b7", count).await?;
     outcomes.ours(true).await?;
     let pairs = Pairs::measure(options.pairs, || outcomes.ours(true), || outcomes.floor()).await?;
     let small = outcomes.ours(false).await?;

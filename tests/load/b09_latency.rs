@@ -74,7 +74,7 @@ impl<'a> Latencies<'a> {
         self.platform.simulators.clear().await?;
         let began = Instant::now();
         let (http, key) = (&self.platform.http, &self.platform.key);
-        let seen = caller::call(http, key, CALLERS, self.lasting, body(self.devices)).await?;
+        let seen = caller::call(http, key, (CALLERS, 200), self.lasting, body(self.devices)).await?;
         ensure!(seen.otherwise == 0, "{} calls were refused", seen.otherwise);
         self.through(seen.accepted).await?;
         Ok(seen.accepted as f64 / began.elapsed().as_secs_f64())

@@ -19,18 +19,23 @@ pub(crate) struct Seen {
     pub(crate) wall: Duration,
 }
 
-/// Closed loop: so many connections call for so long, with the body that `body` makes for each request's number.
+/// Closed loop: so many connections call for so long, with the body that `body` makes for each request's number. Each connection has `ready`
+/// requests in memory before the clock starts, and repeats them: what it costs to write them is not what is measured.
 pub(crate) async fn call(
     base: &str,
     key: &str,
-    connections: usize,
+    (connections, ready): (usize, usize),
     lasting: Duration,
     body: impl Fn(u64) -> String + Copy,
 ) -> Result<Seen> {
     let host = base.strip_prefix("http://").context("plain HTTP")?;
+    let written = |caller: usize| -> Vec<String> {
+        let numbers = (caller..).step_by(connections).take(ready);
+        numbers.map(|number| request(host, key, &body(number as u64))).collect()
+    };
+    let requests: Vec<Vec<String>> = (0..connections).map(written).collect();
     let began = Instant::now();
-    let callers =
-        (0..connections).map(|caller| one(host, key, caller as u64, connections as u64, began + lasting, body));
+    let callers = requests.iter().map(|requests| one(host, requests, began + lasting));
     let seen = futures::future::try_join_all(callers).await?;
     let sum = |field: fn(&Seen) -> u64| seen.iter().map(field).sum();
     Ok(Seen {
@@ -41,21 +46,13 @@ pub(crate) async fn call(
     })
 }
 
-async fn one(
-    host: &str,
-    key: &str,
-    first: u64,
-    step: u64,
-    until: Instant,
-    body: impl Fn(u64) -> String,
-) -> Result<Seen> {
+async fn one(host: &str, requests: &[String], until: Instant) -> Result<Seen> {
     let mut stream = TcpStream::connect(host).await?;
     stream.set_nodelay(true)?;
-    let (mut seen, mut number, mut buffer) = (Seen::default(), first, Vec::with_capacity(4096));
+    let (mut seen, mut buffer) = (Seen::default(), Vec::with_capacity(4096));
+    let mut requests = requests.iter().cycle();
     while Instant::now() < until {
-        let body = body(number);
-        number += step;
-        let request = request(host, key, &body);
+        let request = requests.next().context("no request is ready")?;
         stream.write_all(request.as_bytes()).await?;
         match answer(&mut stream, &mut buffer).await? {
             202 => seen.accepted += 1,

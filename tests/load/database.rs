@@ -63,15 +63,61 @@ impl Database {
     /// Devices `0..count`, every second one of FCM, each of a user of its own. A token begins with the device's ordinal; persons
     /// are in no order, as in life, so that walking them in their order is not walking the table in its own.
     pub(crate) async fn devices(&self, count: usize) -> Result<()> {
+        self.more_devices(0, count).await
+    }
+
+    /// Devices `from..to`.
+    pub(crate) async fn more_devices(&self, from: usize, to: usize) -> Result<()> {
+        let app = format!("(SELECT {}, {}) AS a(tenant_key, app_key)", self.tenant_key, self.app_key);
+        self.fill(&format!("{app}, generate_series({from}, {to} - 1) AS i")).await
+    }
+
+    /// Devices `from..to` of an app beside the one.
+    pub(crate) async fn devices_of_another_app(&self, from: usize, to: usize) -> Result<()> {
+        let app = "INSERT INTO apps (tenant_key, app, public_key) VALUES ($1, 'other', 'cpk_other') RETURNING tenant_key, app_key";
+        let row = self.sql.query_one(app, &[&self.tenant_key]).await?;
+        let (tenant_key, app_key): (i32, i32) = (row.get(0), row.get(1));
+        let app = format!("(SELECT {tenant_key}, {app_key}) AS a(tenant_key, app_key)");
+        self.fill(&format!("{app}, generate_series({from}, {to} - 1) AS i")).await
+    }
+
+    /// Apps, each with an APNs credential that nobody opens, spread evenly over tenants; their keys.
+    pub(crate) async fn apps(&self, tenants: usize, apps: usize) -> Result<Vec<(i32, i32)>> {
+        let tenants =
+            format!("INSERT INTO tenants (tenant) SELECT 'tenant-' || i FROM generate_series(1, {tenants}) AS i");
+        self.sql.batch_execute(&tenants).await?;
+        let statement = "
+            WITH t AS (SELECT tenant_key, row_number() OVER (ORDER BY tenant_key) - 1 AS n, count(*) OVER () AS of FROM tenants)
+            INSERT INTO apps (tenant_key, app, public_key)
+            SELECT t.tenant_key, 'app-' || i, 'cpk_' || i FROM generate_series(0, $1::int8 - 1) AS i JOIN t ON t.n = i % t.of
+            RETURNING tenant_key, app_key";
+        let rows = self.sql.query(statement, &[&(apps as i64)]).await?;
+        let sealed = seal("apns", "not used: nothing is sent")?;
+        let credentials = "INSERT INTO credentials (app_key, platform, version, tenant_key, sealed, fingerprint)
+                           SELECT app_key, 1, 1, tenant_key, $1, 'f' FROM apps";
+        self.sql.execute(credentials, &[&sealed]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// As many devices of each of these apps, `count` in all.
+    pub(crate) async fn devices_of(&self, apps: &[(i32, i32)], count: usize) -> Result<()> {
+        let each = count / apps.len();
+        let values: Vec<String> =
+            apps.iter().enumerate().map(|(n, (tenant, app))| format!("({tenant}, {app}, {n})")).collect();
+        let apps = format!("(VALUES {}) AS a(tenant_key, app_key, n)", values.join(","));
+        let series = format!("generate_series(a.n::int8 * {each}, (a.n::int8 + 1) * {each} - 1)");
+        self.fill(&format!("{apps}, LATERAL {series} AS i")).await
+    }
+
+    /// Devices of what a `FROM` clause yields: `a.tenant_key`, `a.app_key`, and the ordinal `i`.
+    async fn fill(&self, from: &str) -> Result<()> {
         let statement = format!(
             "INSERT INTO devices (tenant_key, app_key, device, person, platform, os, token, token_hash, user_id, locale, tags, environment)
-             SELECT {}, {}, 'device-' || lpad(i::text, 12, '0'), 'u:' || u, 1 + i % 2, 1 + i % 2, t, sha256(t::bytea), u, 'en', '{{vip}}', 1
-             FROM (SELECT i, 'user-' || substr(md5(i::text), 1, 14) AS u,
+             SELECT tenant_key, app_key, 'device-' || lpad(i::text, 12, '0'), 'u:' || u, 1 + i % 2, 1 + i % 2, t, sha256(t::bytea), u, 'en',
+                    '{{vip}}', 1
+             FROM (SELECT a.tenant_key, a.app_key, i, 'user-' || substr(md5(i::text), 1, 14) AS u,
                           lpad(to_hex(i), 16, '0') || md5('a' || i) || substr(md5('b' || i), 1, 16) AS t
-                   FROM generate_series(0, {}) AS i) AS made",
-            self.tenant_key,
-            self.app_key,
-            count - 1
+                   FROM {from}) AS made"
         );
         self.sql.batch_execute(&statement).await?;
         self.sql.batch_execute("VACUUM ANALYZE devices").await?;

@@ -43,6 +43,8 @@ pub(crate) struct Row {
     is_floor: bool,
     /// Why its floor is no good.
     doubt: Option<String>,
+    /// Entries of `growth`.
+    pub(crate) growth: Vec<Value>,
     /// Whatever else was measured.
     pub(crate) figures: Value,
 }
@@ -74,6 +76,7 @@ impl Row {
             reference: String::new(),
             is_floor: true,
             doubt: None,
+            growth: Vec::new(),
             figures: figures(pairs),
         }
     }
@@ -186,9 +189,10 @@ fn round(value: f64) -> f64 {
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
-    pub(crate) growth: Vec<Value>,
     /// Rows that could not be measured, with the reason.
     pub(crate) broken: Vec<(String, String)>,
+    /// Rows that nobody can measure yet, with the reason.
+    pub(crate) skipped: Vec<(&'static str, &'static str)>,
 }
 
 impl Report {
@@ -236,11 +240,15 @@ impl Report {
         for (row, why) in &self.broken {
             say(&format!("{row:4} could not be measured: {why}"));
         }
+        for (row, why) in &self.skipped {
+            say(&format!("{row:7} not measured: {why}"));
+        }
         let passed = self.passed(short);
         let report = json!({
             "passed": passed, "short": short, "started_at": started_at.to_string(), "seconds": took.as_secs_f64().round(),
             "commit": commit(root), "machine": machine(), "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
-            "growth": self.growth,
+            "growth": self.rows.iter().flat_map(|row| &row.growth).collect::<Vec<_>>(),
+            "not_measured": self.skipped.iter().map(|(row, why)| json!({"id": row, "why": why})).collect::<Vec<_>>(),
             "broken": self.broken.iter().map(|(row, why)| json!({"id": row, "why": why})).collect::<Vec<_>>(),
         });
         let path = root.join("target/bench.json");

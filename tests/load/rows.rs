@@ -9,7 +9,7 @@ use crate::report::{Report, Row, say};
 use crate::stack::Stack;
 use crate::{
     b01_ingest, b03_segmentation, b04_dispatch, b05_quota, b06_webpush, b07_outcomes, b08_end_to_end, b08_usual,
-    b09_latency, b12_drain, b14_cascades,
+    b09_latency, b12_drain, b14_cascades, g01_audience, g02_table, g03_tenants, g05_backlog, g06_history,
 };
 
 /// Every row, with the measurement that it is read off, in the order in which they are run.
@@ -31,7 +31,17 @@ const ROWS: &[(&str, &str)] = &[
     ("B12", "B12"),
     ("B14", "B14"),
     ("B15", "B8"),
+    ("G1", "G1"),
+    ("G2", "G2"),
+    ("G3", "G3"),
+    ("G4", "G4"),
+    ("G5", "G5"),
+    ("G6", "G6"),
 ];
+
+/// Rows that the platform cannot have yet.
+const NOT_YET: &[(&str, &str)] =
+    &[("G4", "tags per device: an audience cannot be narrowed by tags, so that nothing reads them when it is walked")];
 
 /// Which measurements the wanted rows need; all of them if nothing is wanted in particular.
 fn selected(wanted: &[String]) -> Result<Vec<&'static str>> {
@@ -57,6 +67,10 @@ pub(crate) async fn run(options: &Options) -> Result<bool> {
     let stack = Stack::start(options.keep)?;
     let mut report = Report::default();
     for id in measurements {
+        if let Some(skipped) = NOT_YET.iter().find(|(row, _)| *row == id) {
+            report.skipped.push(*skipped);
+            continue;
+        }
         let since = Instant::now();
         say(&format!("{id}:"));
         match Box::pin(measure(id, options, &stack)).await {
@@ -87,6 +101,11 @@ async fn measure(id: &str, options: &Options, stack: &Stack) -> Result<Vec<Row>>
         "B9" => return b09_latency::run(options, stack).await,
         "B12" => b12_drain::run(options, stack).await?,
         "B14" => return b14_cascades::run(options, stack).await,
+        "G1" => return g01_audience::run(options, stack).await,
+        "G2" => g02_table::run(options, stack).await?,
+        "G3" => g03_tenants::run(options, stack).await?,
+        "G5" => g05_backlog::run(options, stack).await?,
+        "G6" => g06_history::run(options, stack).await?,
         _ => bail!("there is no row {id}"),
     };
     Ok(vec![one])
