@@ -69,7 +69,7 @@ impl<'a> Tenants<'a> {
         let began = Instant::now();
         let mut ids = Vec::new();
         for group in self.apps.chunks(TOGETHER) {
-            let new: Vec<NewNotification> = group.iter().map(|app| self.new(*app, &body)).collect();
+            let new: Vec<NewNotification> = group.iter().map(|app| Self::campaign(*app, &body)).collect();
             self.database.store.accept_group(&new).await?;
             let item = |(new, (tenant_key, app_key)): (&NewNotification, &(i32, i32))| AcceptedNotification {
                 id: new.notification_id.0.as_bytes().to_vec(),
@@ -82,13 +82,15 @@ impl<'a> Tenants<'a> {
             ids.extend(new.iter().map(|new| new.notification_id.0));
         }
         let chunks = self.expanded(&ids, began).await?;
+        let messages = self.collected(chunks, began).await?;
         let seconds = began.elapsed().as_secs_f64();
+        // Or the scan publishes them again in a minute.
         self.database.sql.execute("DELETE FROM chunks WHERE run_id = ANY($1)", &[&ids]).await?;
-        self.judge(chunks).await?;
+        self.judge(&messages)?;
         Ok(seconds)
     }
 
-    fn new(&self, (tenant_key, app_key): (i32, i32), body: &[u8]) -> NewNotification {
+    fn campaign((tenant_key, app_key): (i32, i32), body: &[u8]) -> NewNotification {
         NewNotification {
             notification_id: NotificationId(Uuid::now_v7()),
             tenant_key: TenantKey(tenant_key),
@@ -102,14 +104,14 @@ impl<'a> Tenants<'a> {
         }
     }
 
-    /// Chunks of the runs, once all of them lie in the queue.
+    /// How many chunks the runs have, once that is known.
     async fn expanded(&self, ids: &[Uuid], began: Instant) -> Result<u64> {
         let sql = "SELECT count(*) FILTER (WHERE NOT expanded), sum(next_chunk)::int8 FROM notifications WHERE notification_id = ANY($1)";
         let statement = self.database.sql.prepare(sql).await?;
         loop {
             let row = self.database.sql.query_one(&statement, &[&ids]).await?;
             let (open, chunks): (i64, i64) = (row.get(0), row.get(1));
-            if open == 0 && self.published(chunks as u64).await? {
+            if open == 0 {
                 return Ok(chunks as u64);
             }
             ensure!(began.elapsed() < LIMIT, "{open} campaigns are not expanded, {chunks} chunks");
@@ -118,27 +120,29 @@ impl<'a> Tenants<'a> {
         }
     }
 
-    /// Whether the database says of so many chunks that the broker has confirmed them: several may share a message.
-    async fn published(&self, chunks: u64) -> Result<bool> {
-        let sql = "SELECT count(*) FROM chunks WHERE outstanding";
-        Ok(self.database.sql.query_one(sql, &[]).await?.get::<_, i64>(0) as u64 >= chunks)
-    }
-
-    /// Every device is in exactly one chunk.
-    async fn judge(&self, chunks: u64) -> Result<()> {
-        let (mut seen, mut there, began) = (vec![false; self.devices], 0, Instant::now());
+    /// The messages that hold so many chunks: several small ones may share one.
+    async fn collected(&self, chunks: u64, began: Instant) -> Result<Vec<DispatchChunks>> {
+        let (mut messages, mut there) = (Vec::new(), 0);
         while there < chunks {
             ensure!(began.elapsed() < LIMIT, "{there} of {chunks} chunks");
             let depth = self.bare.depth(topology::APNS_BULK.name()).await?;
             for body in self.bare.take(topology::APNS_BULK.name(), depth).await? {
                 let message = DispatchChunks::decode(&body)?;
                 there += message.chunks.len() as u64;
-                for target in message.chunks.iter().flat_map(|chunk| &chunk.targets) {
-                    let ordinal = usize::from_str_radix(target.token.get(..16).context("a token")?, 16)?;
-                    let bit = seen.get_mut(ordinal).context("a device that is not there")?;
-                    ensure!(!std::mem::replace(bit, true), "device {ordinal} is in two chunks");
-                }
+                messages.push(message);
             }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(messages)
+    }
+
+    /// Every device is in exactly one chunk.
+    fn judge(&self, messages: &[DispatchChunks]) -> Result<()> {
+        let mut seen = vec![false; self.devices];
+        for target in messages.iter().flat_map(|message| &message.chunks).flat_map(|chunk| &chunk.targets) {
+            let ordinal = usize::from_str_radix(target.token.get(..16).context("a token")?, 16)?;
+            let bit = seen.get_mut(ordinal).context("a device that is not there")?;
+            ensure!(!std::mem::replace(bit, true), "device {ordinal} is in two chunks");
         }
         let lost = seen.iter().step_by(2).filter(|seen| !**seen).count();
         ensure!(lost == 0, "{lost} devices are in no chunk");
