@@ -1,5 +1,7 @@
 //! Reports: what became of positions. Many reports share one transaction, and its number of statements does not grow with them.
 
+mod write;
+
 use crate::cascades::{CascadeTouch, touch_cascades};
 use crate::claim::{ChunkRow, LEASE, lock_chunks};
 use crate::commit::commit;
@@ -14,12 +16,10 @@ use carillon_domain::ids::{ChunkId, RunId};
 use carillon_domain::notification::State;
 use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
 use carillon_failpoint::Point;
-use deadpool_postgres::Transaction;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio_postgres::Statement;
-use uuid::Uuid;
+use write::{WRITE, retire_tokens, write_chunks};
 
 /// `due_at` is moved on only when less than this is left: moving it costs an index entry.
 const DUE_SLACK: SignedDuration = SignedDuration::from_secs(10);
@@ -58,27 +58,6 @@ pub struct Reported {
     /// Devices that were sent to, for [`Store::mark_sent`].
     pub sent: Vec<i64>,
 }
-
-const WRITE: &str = "
-    UPDATE chunks c SET states = w.states, not_before = w.not_before, idle_claims = w.idle_claims, outstanding = w.outstanding,
-        lease_until = CASE w.hold WHEN 1 THEN now() + $9::float8 * interval '1 second' WHEN 2 THEN NULL ELSE c.lease_until END,
-        due_at = w.due_at
-    FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::bytea[], $5::int2[], $6::bool[], $7::int2[], $8::timestamptz[])
-         AS w(run_id, chunk, states, not_before, idle_claims, outstanding, hold, due_at)
-    WHERE c.run_id = w.run_id AND c.chunk = w.chunk";
-
-/// Retires dead tokens: only while the device still has the generation that was sent to, and, where the provider says since when, only
-/// if it was not registered again after that.
-const RETIRE: &str = "
-    WITH dead AS (
-        SELECT d.device_key
-        FROM unnest($1::int8[], $2::int4[], $3::timestamptz[]) AS r(device_key, generation, since)
-        JOIN devices d ON d.device_key = r.device_key AND d.generation = r.generation AND d.state IN (1, 2)
-             AND (r.since IS NULL OR d.registered_at <= r.since)
-        ORDER BY d.device_key
-        FOR UPDATE OF d
-    )
-    UPDATE devices d SET state = 3, reason = 3, state_at = now() FROM dead WHERE d.device_key = dead.device_key";
 
 impl Store {
     /// Takes a group of reports, whatever their leases say: what a provider took is a fact. Only the word about new sends depends on the
@@ -259,46 +238,4 @@ fn apply_outcome(row: &mut ChunkRow, outcome: &Outcome, effects: &mut Effects) -
             was_open
         }
     }
-}
-
-async fn write_chunks(
-    transaction: &Transaction<'_>,
-    statement: &Statement,
-    rows: &[ChunkRow],
-    written: &[Written],
-) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    transaction
-        .execute(
-            statement,
-            &[
-                &rows.iter().map(|r| r.id.run.0).collect::<Vec<Uuid>>(),
-                &rows.iter().map(|r| r.id.number as i32).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.positions.states()).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.positions.not_before_bytes()).collect::<Vec<_>>(),
-                &written.iter().map(|w| w.idle_claims).collect::<Vec<_>>(),
-                &written.iter().map(|w| w.outstanding).collect::<Vec<_>>(),
-                &written.iter().map(|w| w.hold as i16).collect::<Vec<_>>(),
-                &written.iter().map(|w| w.due_at).collect::<Vec<_>>(),
-                &LEASE.as_secs_f64(),
-            ],
-        )
-        .await?;
-    Ok(())
-}
-
-async fn retire_tokens(transaction: &Transaction<'_>, retired: &[(i64, i32, Option<Timestamp>)]) -> Result<()> {
-    if retired.is_empty() {
-        return Ok(());
-    }
-    let mut retired = retired.to_vec();
-    retired.sort_unstable();
-    let statement = transaction.prepare_cached(RETIRE).await?;
-    let keys: Vec<i64> = retired.iter().map(|r| r.0).collect();
-    let generations: Vec<i32> = retired.iter().map(|r| r.1).collect();
-    let since: Vec<Option<Timestamp>> = retired.iter().map(|r| r.2).collect();
-    transaction.execute(&statement, &[&keys, &generations, &since]).await?;
-    Ok(())
 }
