@@ -10,6 +10,9 @@ const BRAKE_COUNT: f64 = 50.0;
 const BRAKE_SHARE: f64 = 0.9;
 /// Both counts are halved this often.
 const BRAKE_HALF_LIFE: Duration = Duration::from_secs(60);
+/// By how much less often than at every answer that is computed.
+const BRAKE_FADES_EVERY: Duration = Duration::from_secs(1);
+
 /// Counts of answers, which fade.
 #[derive(Debug, Default)]
 pub(crate) struct Brake {
@@ -19,14 +22,20 @@ pub(crate) struct Brake {
 }
 
 impl Brake {
-    /// Counts an answer. True for a suspicious one when nearly all are.
-    pub(crate) fn engages(&mut self, suspicious: bool, now: Instant) -> bool {
-        let faded_at = *self.faded_at.get_or_insert(now);
-        let halvings = now.saturating_duration_since(faded_at).as_secs_f64() / BRAKE_HALF_LIFE.as_secs_f64();
-        let keep = 0.5f64.powf(halvings);
+    fn fade(&mut self, now: Instant) {
+        let faded_for = now.saturating_duration_since(*self.faded_at.get_or_insert(now));
+        if faded_for < BRAKE_FADES_EVERY {
+            return;
+        }
+        let keep = 0.5f64.powf(faded_for.as_secs_f64() / BRAKE_HALF_LIFE.as_secs_f64());
         self.suspicious *= keep;
         self.others *= keep;
         self.faded_at = Some(now);
+    }
+
+    /// Counts an answer. True for a suspicious one when nearly all are.
+    pub(crate) fn engages(&mut self, suspicious: bool, now: Instant) -> bool {
+        self.fade(now);
         if !suspicious {
             self.others += 1.0;
             return false;

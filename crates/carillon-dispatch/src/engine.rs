@@ -51,7 +51,7 @@ pub(crate) struct Engine<P: Provider> {
 impl<P: Provider> Engine<P> {
     /// The time by the ledger's clock, as far as it is known.
     pub(crate) fn time(&self, now: Instant) -> Timestamp {
-        self.shared.ledger.clock().or(now, self.shared.clock.now())
+        self.shared.ledger.clock().or(now, || self.shared.clock.now())
     }
 
     /// Lets everything else that is sent with the credential, and to the host, profit from a verdict.

@@ -7,34 +7,39 @@ use bytes::Bytes;
 use carillon_domain::reference::TEXT_LEN;
 use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::chunk::Chunk;
 use crate::engine::Engine;
 use crate::line::Open;
 use crate::provider::{Message, Provider, Verdict};
+use crate::trace::CallSpan;
 
-/// A message with its body.
-pub(crate) struct Ready {
+/// A message with its body, as it leaves.
+pub(crate) struct Ready<'a> {
+    pub(crate) open: Open<'a>,
     pub(crate) body: Bytes,
     pub(crate) reference: [u8; TEXT_LEN],
     pub(crate) time_left: Duration,
+    pub(crate) leaves: Instant,
+    pub(crate) span: CallSpan,
 }
 
-/// One provider call.
-pub(crate) async fn fly<'a, P: Provider>(
+/// What came of it; nothing if the provider's code panicked.
+pub(crate) type Flown = Option<Verdict>;
+
+/// One provider call. Without a deadline: [`crate::flights::Flights`] keeps those of a whole chunk.
+pub(crate) async fn fly<P: Provider>(
     engine: &Engine<P>,
     chunk: &Chunk,
     prepared: &P::Prepared,
-    open: Open<'a>,
-    ready: Ready,
+    ready: Ready<'_>,
     permit: OwnedSemaphorePermit,
-) -> Landed<'a> {
-    let target = &chunk.targets[open.index];
-    let _stream = engine.meters.streams.hold();
-    let began = Instant::now();
-    let span = chunk.trace.call(engine.shared.ledger.platform(), chunk, open);
+) -> Flown {
+    let _held = (permit, engine.meters.streams.hold());
+    let target = &chunk.targets[ready.open.index];
+    let span = ready.span;
     let message = Message {
         device: &target.device,
         token: &target.token,
@@ -48,25 +53,7 @@ pub(crate) async fn fly<'a, P: Provider>(
         span: span.clone(),
     };
     let send = span.around(engine.shared.provider.send(prepared, message));
-    let sent = timeout(engine.shared.bounds.send_timeout, AssertUnwindSafe(send).catch_unwind()).await;
-    drop(permit);
-    let verdict = match sent {
-        Ok(Ok(verdict)) => Some(verdict),
-        Ok(Err(_)) => None,
-        Err(_) => Some(Verdict::Unknown),
-    };
-    if let Some(verdict) = &verdict {
-        span.close(verdict);
-    }
-    Landed { open, verdict, took: began.elapsed() }
-}
-
-/// A message that is not under way any more.
-pub(crate) struct Landed<'a> {
-    pub(crate) open: Open<'a>,
-    /// Nothing if the provider's code panicked.
-    pub(crate) verdict: Option<Verdict>,
-    pub(crate) took: Duration,
+    AssertUnwindSafe(send).catch_unwind().await.ok()
 }
 
 /// Good enough to keep retries apart; failures only.

@@ -21,6 +21,7 @@ mod credentials;
 mod dispatcher;
 mod engine;
 mod flight;
+mod flights;
 mod gate;
 mod host;
 mod ledger;
@@ -31,6 +32,7 @@ mod outbox;
 mod pace;
 mod plan;
 mod provider;
+mod sections;
 mod sending;
 mod start;
 #[cfg(test)]

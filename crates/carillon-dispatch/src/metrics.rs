@@ -83,12 +83,12 @@ impl Meters {
         }
     }
 
-    /// One message that will be tried again because of this verdict.
-    pub(crate) fn again(&self, verdict: &Verdict) {
+    /// Counts messages that will be tried again because of this verdict.
+    pub(crate) fn again(&self, verdict: &Verdict) -> &Counter {
         match verdict {
-            Verdict::Throttled { .. } => self.retries_throttled.inc(),
-            Verdict::Unknown => self.retries_lost.inc(),
-            _ => self.retries_unavailable.inc(),
+            Verdict::Throttled { .. } => &self.retries_throttled,
+            Verdict::Unknown => &self.retries_lost,
+            _ => &self.retries_unavailable,
         }
     }
 

@@ -1,5 +1,7 @@
 //! One granted chunk, from its first message to its last report.
 
+mod landing;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,43 +9,41 @@ use std::time::Duration;
 use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
 use carillon_payload::{Address, Values};
 use futures::future::poll_fn;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, PollSemaphore};
 
 use crate::chunk::Chunk;
 use crate::credentials::Opened;
 use crate::engine::Engine;
-use crate::flight::{Landed, Ready, fly, random};
-use crate::gate::{Admission, Brakes, Gate, Reach};
+use crate::flight::{Ready, fly};
+use crate::flights::Flights;
+use crate::gate::{Admission, Reach};
 use crate::ledger::Answer;
 use crate::line::{Line, Open};
 use crate::metrics::LetGo;
 use crate::outbox::{NotCommitted, Outbox, UNCOMMITTED};
 use crate::pace::Pace;
-use crate::plan::{self, IN_PROCESS, Situation, Step};
-use crate::provider::{Provider, TokenFate, Verdict};
+use crate::plan::{self, IN_PROCESS};
+use crate::provider::Provider;
 
 /// New sends stop this long before the lease ends: clocks run differently, and a send takes a moment to leave.
 const MARGIN: Duration = Duration::from_millis(250);
 /// A chunk is given back after this, so that the broker's patience and a slow provider's never meet.
 const LONGEST: Duration = Duration::from_secs(40);
-/// Retries of one message without going through the ledger.
-const RETRIES: u8 = 2;
 
 /// A chunk in work. `Ok` from [`Sending::run`] means that nothing is left in flight, [`Sending::release`] commits the rest.
 pub(crate) struct Sending<'a, P: Provider> {
-    engine: &'a Engine<P>,
-    chunk: &'a Chunk,
-    opened: Arc<Opened<P::Credential>>,
+    pub(super) engine: &'a Engine<P>,
+    pub(super) chunk: &'a Chunk,
+    pub(super) opened: Arc<Opened<P::Credential>>,
     pace: Option<Arc<Pace>>,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     lease_until: Instant,
     began: Instant,
-    line: Line<'a>,
-    stopping: bool,
-    let_go: LetGo,
+    pub(super) line: Line<'a>,
+    pub(super) stopping: bool,
+    pub(super) let_go: LetGo,
 }
 
 impl<'a, P: Provider> Sending<'a, P> {
@@ -80,12 +80,15 @@ impl<'a, P: Provider> Sending<'a, P> {
         stop: &CancellationToken,
         lost: &CancellationToken,
     ) -> Result<(), NotCommitted> {
-        let mut flights = FuturesUnordered::new();
+        let mut flights = Flights::new(self.engine.shared.bounds.send_timeout);
         let mut permits = PollSemaphore::new(Arc::clone(&self.engine.permits));
         loop {
             let now = Instant::now();
             self.wake(now);
             self.heed(stop, lost, now);
+            for cut in flights.overdue(now) {
+                self.land(cut, now);
+            }
             if flights.is_empty() && self.line.is_empty() {
                 return Ok(());
             }
@@ -99,33 +102,34 @@ impl<'a, P: Provider> Sending<'a, P> {
                 && self.may_start(flights.len(), now)
                 && let Ok(permit) = Arc::clone(&self.engine.permits).try_acquire_owned()
             {
-                let Some((open, message)) = self.next() else { break };
-                flights.push(fly(self.engine, self.chunk, prepared, open, message, permit));
+                let Some(ready) = self.next() else { break };
+                self.launch(&mut flights, prepared, ready, permit);
             }
             let may_start = self.may_start(flights.len(), now);
-            let wake_at = self.wake_at(now);
+            let wake_at = flights.look_at().map_or(self.wake_at(now), |at| at.min(self.wake_at(now)));
             tokio::select! {
                 biased;
                 answer = self.outbox.committed() => match answer? {
                     Answer::Go { until } => self.lease_until = until,
                     Answer::Stop => self.stop(LetGo::LostClaim, now),
                 },
-                Some(landed) = flights.next(), if !flights.is_empty() => {
-                    self.land(landed);
+                landed = flights.next(), if !flights.is_empty() => {
+                    let now = Instant::now();
+                    self.land(landed, now);
                     // Answers come in bursts too. At most what may be reported together.
                     while self.outbox.uncommitted() < UNCOMMITTED
-                        && let Some(Some(landed)) = flights.next().now_or_never()
+                        && let Some(landed) = flights.next_now()
                     {
-                        self.land(landed);
+                        self.land(landed, now);
                     }
                 }
                 () = stop.cancelled(), if !self.stopping => {}
                 () = lost.cancelled(), if !self.stopping => {}
                 permit = poll_fn(|cx| permits.poll_acquire(cx)), if may_start => {
                     if let Some(permit) = permit
-                        && let Some((open, message)) = self.next()
+                        && let Some(ready) = self.next()
                     {
-                        flights.push(fly(self.engine, self.chunk, prepared, open, message, permit));
+                        self.launch(&mut flights, prepared, ready, permit);
                     }
                 }
                 () = sleep_until(wake_at) => {}
@@ -176,7 +180,7 @@ impl<'a, P: Provider> Sending<'a, P> {
     }
 
     /// The next message, if it may go now. What may not is closed, deferred or left.
-    fn next(&mut self) -> Option<(Open<'a>, Ready)> {
+    fn next(&mut self) -> Option<Ready<'a>> {
         let now = Instant::now();
         // Waiting for the permit took time.
         if now + MARGIN >= self.lease_until {
@@ -211,7 +215,7 @@ impl<'a, P: Provider> Sending<'a, P> {
             }
         }
         self.line.pop();
-        Some((open, self.render(open, time_left)))
+        Some(self.render(open, time_left, now))
     }
 
     fn admit(&self, host: &str, now: Instant) -> Admission {
@@ -226,7 +230,20 @@ impl<'a, P: Provider> Sending<'a, P> {
         }
     }
 
-    fn render(&self, open: Open<'a>, time_left: Duration) -> Ready {
+    fn launch<'f>(
+        &self,
+        flights: &mut Flights<'f, 'a>,
+        prepared: &'f P::Prepared,
+        ready: Ready<'a>,
+        permit: OwnedSemaphorePermit,
+    ) where
+        'a: 'f,
+    {
+        let (open, span, leaves) = (ready.open, ready.span.clone(), ready.leaves);
+        flights.push(open, span, leaves, fly(self.engine, self.chunk, prepared, ready, permit));
+    }
+
+    fn render(&self, open: Open<'a>, time_left: Duration, leaves: Instant) -> Ready<'a> {
         let target = &self.chunk.targets[open.index];
         let reference = self.chunk.reference(target);
         let address =
@@ -235,73 +252,8 @@ impl<'a, P: Provider> Sending<'a, P> {
         let values = Values::new(address, &target.device, reference, u32::try_from(seconds).unwrap_or(u32::MAX));
         // `close_unsendable` has seen that the variant is there.
         let body = self.chunk.variants[target.variant].render(&values).into();
-        Ready { body, reference: reference.to_text(), time_left }
-    }
-
-    fn land(&mut self, landed: Landed<'a>) {
-        let Landed { mut open, verdict, took } = landed;
-        let now = Instant::now();
-        let Some(verdict) = verdict else { return self.panicked(open) };
-        open.attempts = open.attempts.saturating_add(1);
-        self.engine.meters.attempt(&verdict, took);
-        self.engine.learn(self.chunk, &self.opened, open.host, &verdict, now);
-        self.line.landed(open);
-        let time = self.engine.time(now);
-        if let Verdict::Sent { .. } = verdict {
-            let took = Duration::try_from(time.duration_since(self.chunk.released_at)).unwrap_or_default();
-            self.engine.meters.end_to_end.observe(took);
-        }
-        if self.is_braked(&verdict, now) {
-            let progress = plan::held(Gate::brake_hold(), open.attempts, time, self.chunk.facts.expires_at);
-            return self.push(open, progress, TokenVerdict::Keep, now);
-        }
-        // Random bytes cost a system call, and what was sent needs none.
-        let random = if matches!(verdict, Verdict::Sent { .. }) { 0 } else { random() };
-        let situation =
-            Situation { attempts: open.attempts, now: time, expires_at: self.chunk.facts.expires_at, random };
-        let retry = verdict.clone();
-        match plan::plan(verdict, &situation) {
-            Step::Again { after } if open.retries < RETRIES && !self.stopping => {
-                self.engine.meters.again(&retry);
-                open.retries += 1;
-                self.line.put_off(open, now + after);
-            }
-            Step::Again { after } => {
-                let progress = plan::held(after, open.attempts, time, self.chunk.facts.expires_at);
-                self.push(open, progress, TokenVerdict::Keep, now);
-            }
-            Step::Report { progress, token } => {
-                if matches!(progress, Progress::Deferred { .. }) {
-                    self.engine.meters.again(&retry);
-                }
-                self.push(open, progress, token, now);
-            }
-        }
-    }
-
-    /// Nobody knows what the message does to whoever sends it, so nothing is said of it: its position stays open, and the ledger, which
-    /// counts what makes no progress, grants it alone and at last no more.
-    fn panicked(&mut self, open: Open<'a>) {
-        self.let_go = LetGo::Panicked;
-        let chunk = self.chunk.id;
-        tracing::error!(run.id = %chunk.run.0, chunk.id = chunk.number, position = self.chunk.targets[open.index].position, "sending one message panicked; the others of its chunk go on");
-        self.line.landed(open);
-    }
-
-    /// Whether the token must be spared because nearly all of the app's tokens get this answer.
-    fn is_braked(&self, verdict: &Verdict, now: Instant) -> bool {
-        match verdict {
-            Verdict::Rejected { token: TokenFate::RetireUnlessMany, .. } => {
-                let brakes = self.opened.brakes(true, now);
-                if brakes == Brakes::Now {
-                    let facts = &self.chunk.facts;
-                    tracing::error!(tenant.id = %facts.tenant, app.id = %facts.app, "nearly all tokens are refused: is the credential one of another app or environment?");
-                }
-                brakes != Brakes::No
-            }
-            Verdict::Sent { .. } | Verdict::Rejected { .. } => self.opened.brakes(false, now) != Brakes::No,
-            _ => false,
-        }
+        let span = self.chunk.trace.call(self.engine.shared.ledger.platform(), self.chunk, open);
+        Ready { open, body, reference: reference.to_text(), time_left, leaves, span }
     }
 
     /// The same deferral for everything that has not gone, or for all of it that is for one host.
@@ -332,7 +284,7 @@ impl<'a, P: Provider> Sending<'a, P> {
         self.push(open, plan::expired(), TokenVerdict::Keep, now);
     }
 
-    fn push(&mut self, open: Open<'a>, progress: Progress, token: TokenVerdict, now: Instant) {
+    pub(super) fn push(&mut self, open: Open<'a>, progress: Progress, token: TokenVerdict, now: Instant) {
         let target = &self.chunk.targets[open.index];
         let outcome = Outcome { position: target.position, progress, token, generation: target.generation };
         self.outbox.push(outcome, now);

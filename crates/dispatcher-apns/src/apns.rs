@@ -170,14 +170,16 @@ fn read(response: &Response) -> Answered {
 }
 
 fn path(token: &str) -> Option<PathAndQuery> {
-    let is_token = TOKEN_DIGITS.contains(&token.len()) && token.bytes().all(|b| b.is_ascii_hexdigit());
-    if !is_token {
+    // Without a branch a digit: tokens are right as a rule.
+    let is_hexadecimal = token.bytes().fold(true, |so_far, b| so_far & b.is_ascii_hexdigit());
+    if !is_hexadecimal || !TOKEN_DIGITS.contains(&token.len()) {
         return None;
     }
     PathAndQuery::try_from([b"/3/device/".as_slice(), token.as_bytes()].concat()).ok()
 }
 
-/// The same for every copy of a message, whoever sends it.
+/// The same for every copy of a message, whoever sends it. Marked so that HPACK does not keep it (RFC 7541, section 7.1.3): no other request has
+/// it, and it would drive those headers out of the table that all of them have.
 fn apns_id(run: RunId, device: &str, link: u32) -> (HeaderName, HeaderValue) {
     let mut name = Vec::with_capacity(device.len() + 5);
     name.extend_from_slice(device.as_bytes());
@@ -186,7 +188,9 @@ fn apns_id(run: RunId, device: &str, link: u32) -> (HeaderName, HeaderValue) {
     let mut text = Uuid::encode_buffer();
     let text = Uuid::new_v5(&run.0, &name).hyphenated().encode_lower(&mut text);
     // Hexadecimal digits and dashes are a header value.
-    (APNS_ID, HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("")))
+    let mut value = HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    (APNS_ID, value)
 }
 
 #[cfg(test)]

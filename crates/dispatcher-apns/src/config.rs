@@ -1,47 +1,16 @@
 //! The configuration of this dispatcher.
 
-use carillon_dispatch::{AmqpConfig, DispatchConfig, InternalConfig, LedgerConfig, SecretsConfig};
-use carillon_egress::{Origin, PoolConfig, TlsConfig};
-use carillon_runtime::config::{HumanDuration, ServiceConfig};
+use carillon_egress::{Origin, PoolConfig};
+use carillon_runtime::config::HumanDuration;
 use serde::Deserialize;
 
 /// Apple's hosts ("Sending notification requests to APNs").
 const PRODUCTION: &str = "https://api.push.apple.com";
 const SANDBOX: &str = "https://api.sandbox.push.apple.com";
 
-/// All sections that this dispatcher reads.
-#[derive(Debug, Deserialize)]
-pub struct Config {
-    /// The broker.
-    pub amqp: AmqpConfig,
-    /// The engine's bounds.
-    #[serde(default)]
-    pub dispatch: DispatchConfig,
-    /// Where claims and reports go.
-    pub ledger: LedgerConfig,
-    /// How the services know each other.
-    pub internal: InternalConfig,
-    /// What opens credentials.
-    #[serde(default)]
-    pub secrets: SecretsConfig,
-    /// Whom to trust beside the system's authorities.
-    #[serde(default)]
-    pub tls: TlsConfig,
+carillon_dispatch::sections! {
     /// Apple.
-    #[serde(default)]
-    pub apns: ApnsConfig,
-}
-
-impl ServiceConfig for Config {
-    const SECTIONS: &'static [&'static str] = &["amqp", "dispatch", "ledger", "internal", "secrets", "tls", "apns"];
-
-    fn faults(&self) -> Vec<(&'static str, String)> {
-        let mut faults = self.dispatch.faults();
-        if !(1..=64).contains(&self.apns.connections) {
-            faults.push(("apns.connections", "must be 1 to 64".to_owned()));
-        }
-        faults
-    }
+    apns: ApnsConfig
 }
 
 /// Section `apns`.
@@ -66,6 +35,15 @@ impl Default for ApnsConfig {
 }
 
 impl ApnsConfig {
+    /// What is out of bounds.
+    pub(crate) fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        if !(1..=64).contains(&self.connections) {
+            faults.push(("apns.connections", "must be 1 to 64".to_owned()));
+        }
+        faults
+    }
+
     /// Apple's production host, or the one that stands in for it.
     pub(crate) fn production(&self) -> Result<Origin, carillon_egress::OriginError> {
         self.production_url.clone().map_or_else(|| PRODUCTION.parse(), Ok)

@@ -27,7 +27,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`StartError`] when the configuration cannot work.
 pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
-    let Config { amqp, dispatch, ledger, internal, secrets, tls, apns } = config;
+    let (engine, tls, apns) = config.split();
     let trust = Trust::load(&tls).map_err(|error| StartError::misconfigured(error.to_string()))?;
     let apns = Apns::new(&apns, trust, scope.clock())?;
     let (pools, stopping) = (apns.pools(), scope.stopping());
@@ -38,6 +38,5 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
             connections.set(i64::try_from(pools.connections()).unwrap_or(i64::MAX));
         }
     });
-    let config = carillon_dispatch::Config { amqp, dispatch, ledger, internal, secrets };
-    carillon_dispatch::start(config, apns, Platform::Apns, scope).await
+    carillon_dispatch::start(engine, apns, Platform::Apns, scope).await
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use carillon_dispatch::{AmqpConfig, DispatchConfig, InternalConfig, LedgerConfig, SecretsConfig};
-use carillon_egress::{AllowHosts, Origin, OriginError, PoolConfig, TlsConfig};
-use carillon_runtime::config::{HumanDuration, ServiceConfig};
+use carillon_egress::{AllowHosts, Origin, OriginError, PoolConfig};
+use carillon_runtime::config::HumanDuration;
 use serde::Deserialize;
 
 /// Google's host (reference `fcm/rest/v1/projects.messages/send`).
@@ -12,45 +11,9 @@ const GOOGLE: &str = "https://fcm.googleapis.com";
 /// Google asks for at least this much patience before a request is repeated ("Scale FCM").
 const LEAST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// All sections that this dispatcher reads.
-#[derive(Debug, Deserialize)]
-pub struct Config {
-    /// The broker.
-    pub amqp: AmqpConfig,
-    /// The engine's bounds.
-    #[serde(default)]
-    pub dispatch: DispatchConfig,
-    /// Where claims and reports go.
-    pub ledger: LedgerConfig,
-    /// How the services know each other.
-    pub internal: InternalConfig,
-    /// What opens credentials.
-    #[serde(default)]
-    pub secrets: SecretsConfig,
-    /// Whom to trust beside the system's authorities.
-    #[serde(default)]
-    pub tls: TlsConfig,
+carillon_dispatch::sections! {
     /// Google.
-    #[serde(default)]
-    pub fcm: FcmConfig,
-}
-
-impl ServiceConfig for Config {
-    const SECTIONS: &'static [&'static str] = &["amqp", "dispatch", "ledger", "internal", "secrets", "tls", "fcm"];
-
-    fn faults(&self) -> Vec<(&'static str, String)> {
-        let mut faults = self.dispatch.faults();
-        if !(1..=256).contains(&self.fcm.connections) {
-            faults.push(("fcm.connections", "must be 1 to 256".to_owned()));
-        }
-        if self.fcm.request_timeout.get() < LEAST_TIMEOUT {
-            faults.push(("fcm.request_timeout", "must be at least 10s, which is what Google asks for".to_owned()));
-        }
-        if !(1..=100_000_000).contains(&self.fcm.messages_per_minute) {
-            faults.push(("fcm.messages_per_minute", "must be 1 to 100000000".to_owned()));
-        }
-        faults
-    }
+    fcm: FcmConfig
 }
 
 /// Section `fcm`.
@@ -78,6 +41,21 @@ impl Default for FcmConfig {
 }
 
 impl FcmConfig {
+    /// What is out of bounds.
+    pub(crate) fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        if !(1..=256).contains(&self.connections) {
+            faults.push(("fcm.connections", "must be 1 to 256".to_owned()));
+        }
+        if self.request_timeout.get() < LEAST_TIMEOUT {
+            faults.push(("fcm.request_timeout", "must be at least 10s, which is what Google asks for".to_owned()));
+        }
+        if !(1..=100_000_000).contains(&self.messages_per_minute) {
+            faults.push(("fcm.messages_per_minute", "must be 1 to 100000000".to_owned()));
+        }
+        faults
+    }
+
     /// Google's host, or the one that stands in for it.
     pub(crate) fn origin(&self) -> Result<Origin, OriginError> {
         self.url.clone().map_or_else(|| GOOGLE.parse(), Ok)

@@ -29,7 +29,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`StartError`] when the configuration cannot work.
 pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
-    let Config { amqp, dispatch, ledger, internal, secrets, tls, fcm } = config;
+    let (engine, tls, fcm) = config.split();
     let trust = Trust::load(&tls).map_err(|error| StartError::misconfigured(error.to_string()))?;
     let fcm = Fcm::new(&fcm, &trust, scope.clone()).map_err(|error| StartError::misconfigured(error.to_string()))?;
     let (pool, stopping) = (fcm.pool(), scope.stopping());
@@ -40,6 +40,5 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
             connections.set(i64::try_from(pool.stats().connections).unwrap_or(i64::MAX));
         }
     });
-    let config = carillon_dispatch::Config { amqp, dispatch, ledger, internal, secrets };
-    carillon_dispatch::start(config, fcm, Platform::Fcm, scope).await
+    carillon_dispatch::start(engine, fcm, Platform::Fcm, scope).await
 }

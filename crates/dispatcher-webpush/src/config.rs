@@ -1,49 +1,15 @@
 //! The configuration of this dispatcher.
 
-use carillon_dispatch::{AmqpConfig, DispatchConfig, InternalConfig, LedgerConfig, SecretsConfig};
-use carillon_egress::{AllowHosts, HttpConfig, PoolConfig, TlsConfig};
-use carillon_runtime::config::{HumanDuration, ServiceConfig};
+use carillon_egress::{AllowHosts, HttpConfig, PoolConfig};
+use carillon_runtime::config::HumanDuration;
 use serde::Deserialize;
 
 /// The longest answer that is read, in bytes: a word and a sentence.
 const ANSWER_CAP: usize = 4096;
 
-/// All sections that this dispatcher reads.
-#[derive(Debug, Deserialize)]
-pub struct Config {
-    /// The broker.
-    pub amqp: AmqpConfig,
-    /// The engine's bounds.
-    #[serde(default)]
-    pub dispatch: DispatchConfig,
-    /// Where claims and reports go.
-    pub ledger: LedgerConfig,
-    /// How the services know each other.
-    pub internal: InternalConfig,
-    /// What opens credentials.
-    #[serde(default)]
-    pub secrets: SecretsConfig,
-    /// Whom to trust beside the system's authorities.
-    #[serde(default)]
-    pub tls: TlsConfig,
+carillon_dispatch::sections! {
     /// Push services.
-    #[serde(default)]
-    pub webpush: WebpushConfig,
-}
-
-impl ServiceConfig for Config {
-    const SECTIONS: &'static [&'static str] = &["amqp", "dispatch", "ledger", "internal", "secrets", "tls", "webpush"];
-
-    fn faults(&self) -> Vec<(&'static str, String)> {
-        let mut faults = self.dispatch.faults();
-        if !(1..=64).contains(&self.webpush.connections) {
-            faults.push(("webpush.connections", "must be 1 to 64".to_owned()));
-        }
-        if !(1..=4096).contains(&self.webpush.origins) {
-            faults.push(("webpush.origins", "must be 1 to 4096".to_owned()));
-        }
-        faults
-    }
+    webpush: WebpushConfig
 }
 
 /// Section `webpush`.
@@ -68,6 +34,18 @@ impl Default for WebpushConfig {
 }
 
 impl WebpushConfig {
+    /// What is out of bounds.
+    pub(crate) fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        if !(1..=64).contains(&self.connections) {
+            faults.push(("webpush.connections", "must be 1 to 64".to_owned()));
+        }
+        if !(1..=4096).contains(&self.origins) {
+            faults.push(("webpush.origins", "must be 1 to 4096".to_owned()));
+        }
+        faults
+    }
+
     pub(crate) fn pool(&self) -> PoolConfig {
         PoolConfig {
             connections: self.connections,

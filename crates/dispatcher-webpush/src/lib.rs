@@ -33,7 +33,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`StartError`] when the configuration cannot work.
 pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
-    let Config { amqp, dispatch, ledger, internal, secrets, tls, webpush } = config;
+    let (engine, tls, webpush) = config.split();
     let trust = Trust::load(&tls).map_err(|error| StartError::misconfigured(error.to_string()))?;
     let webpush =
         Webpush::new(&webpush, &trust, scope.clock()).map_err(|error| StartError::misconfigured(error.to_string()))?;
@@ -45,6 +45,5 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
             connections.set(i64::try_from(roads.connections()).unwrap_or(i64::MAX));
         }
     });
-    let config = carillon_dispatch::Config { amqp, dispatch, ledger, internal, secrets };
-    carillon_dispatch::start(config, webpush, Platform::Webpush, scope).await
+    carillon_dispatch::start(engine, webpush, Platform::Webpush, scope).await
 }

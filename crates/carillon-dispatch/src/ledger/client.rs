@@ -112,13 +112,8 @@ impl Ledger {
         let asked_for = chunks.len();
         let message =
             ClaimRequest { claimer: self.claimer.clone(), platform: self.platform.as_str().to_owned(), chunks };
-        let (asked, response) = self
-            .ask(|mut client| {
-                let request = self.request(message.clone());
-                async move { client.claim(request).await }
-            })
-            .await
-            .map_err(Away)?;
+        let (asked, response) =
+            self.ask(message, async |mut client, request| client.claim(request).await).await.map_err(Away)?;
         if response.answers.len() != asked_for {
             return Err(Away(Status::internal("the ledger answered for another number of chunks")));
         }
@@ -133,12 +128,7 @@ impl Ledger {
         let told = chunks.len();
         let message =
             ReportRequest { claimer: self.claimer.clone(), platform: self.platform.as_str().to_owned(), chunks };
-        let (asked, response) = self
-            .ask(|mut client| {
-                let request = self.request(message.clone());
-                async move { client.report(request).await }
-            })
-            .await?;
+        let (asked, response) = self.ask(message, async |mut client, request| client.report(request).await).await?;
         if response.answers.len() != told {
             return Err(Status::internal("the ledger answered for another number of chunks"));
         }
@@ -161,17 +151,19 @@ impl Ledger {
         self.claimers.load(Ordering::Relaxed)
     }
 
-    /// Asks one address after the other, each once, while they are away.
-    async fn ask<T, F>(&self, call: impl Fn(LedgerClient<Channel>) -> F) -> Result<(Instant, T), Status>
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
+    /// Asks one address after the other, each once, while they are away. The message is copied only where another address may follow.
+    async fn ask<M: Clone, T>(
+        &self,
+        message: M,
+        call: impl AsyncFn(LedgerClient<Channel>, Request<M>) -> Result<Response<T>, Status>,
+    ) -> Result<(Instant, T), Status> {
         let mut last = Status::unavailable("not asked");
-        for _ in 0..self.channels.len() {
+        let copies = std::iter::repeat_n(message, self.channels.len());
+        for message in copies {
             let current = self.current.load(Ordering::Relaxed);
             let client = LedgerClient::new(self.channels[current % self.channels.len()].clone());
             let asked = Instant::now();
-            match timeout(self.deadline, call(client)).await {
+            match timeout(self.deadline, call(client, self.request(message))).await {
                 Ok(Ok(response)) => return Ok((asked, response.into_inner())),
                 Ok(Err(status)) => last = status,
                 Err(_) => last = Status::deadline_exceeded("no answer in time"),

@@ -27,8 +27,8 @@ impl LedgerClock {
     }
 
     /// The time by the ledger's clock, else by this machine's.
-    pub(crate) fn or(&self, now: Instant, local: Timestamp) -> Timestamp {
-        self.at(now).and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(local)
+    pub(crate) fn or(&self, now: Instant, local: impl FnOnce() -> Timestamp) -> Timestamp {
+        self.at(now).and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_else(local)
     }
 }
 
