@@ -20,6 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("public_descriptor.bin"), reflected.encode_to_vec())?;
 
     tonic_prost_build::configure()
+        // In the order of their keys: equal messages are equal bytes.
+        .btree_map(".")
         .bytes(".carillon.events.v1.NotificationBody")
         .bytes(".carillon.events.v1.SealedCredential")
         .bytes(".carillon.events.v1.Variant")

@@ -63,7 +63,11 @@ pub fn is_device_id(text: &str) -> bool {
 
 /// Whether `text` is a user id: 1-128 printable characters.
 pub fn is_user_id(text: &str) -> bool {
-    (1..=128).contains(&text.chars().count()) && text.chars().all(|c| !c.is_control())
+    // Most are ASCII, whose characters are bytes.
+    match text.is_ascii() {
+        true => (1..=128).contains(&text.len()) && text.bytes().all(|b| !b.is_ascii_control()),
+        false => text.chars().count() <= 128 && text.chars().all(|c| !c.is_control()),
+    }
 }
 
 /// Adds a fault unless `text` is a slug.
@@ -111,5 +115,7 @@ mod tests {
     fn user_ids_are_any_printable_characters() {
         assert!(is_user_id("Zoë / 17"));
         assert!(!is_user_id("a\nb") && !is_user_id("") && !is_user_id(&"ä".repeat(129)));
+        assert!(is_user_id(&"ä".repeat(128)) && is_user_id(&"a".repeat(128)) && !is_user_id(&"a".repeat(129)));
+        assert!(!is_user_id("a\u{7f}") && !is_user_id("a\u{85}") && !is_user_id("ä\n"));
     }
 }

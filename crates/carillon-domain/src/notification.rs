@@ -94,6 +94,8 @@ impl Draft {
         self.metadata.sort_unstable();
         self.content.data.sort_by(|a, b| a.0.cmp(&b.0));
         self.content.localized.sort_by(|a, b| a.locale.cmp(&b.locale));
+        self.content.localized.iter_mut().for_each(|one| one.buttons.sort_unstable());
+        self.cascade.iter_mut().for_each(|link| link.sms.localized.sort_unstable());
         faults.into_result(Notification(self))
     }
 
@@ -143,6 +145,11 @@ impl Notification {
     /// The normalised draft.
     pub fn draft(&self) -> &Draft {
         &self.0
+    }
+
+    /// The normalised draft, to be taken apart.
+    pub fn into_draft(self) -> Draft {
+        self.0
     }
 
     /// Time to live.

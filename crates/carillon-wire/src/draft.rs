@@ -13,6 +13,7 @@ use carillon_domain::span::Seconds;
 use jiff::Timestamp;
 use prost_types::value::Kind as Value;
 use serde_json::{Map, Number, Value as Json};
+use std::collections::BTreeMap;
 
 /// Reads a request. What is checked here is only what the domain's types cannot hold; [`Draft::validate`] does the rest.
 ///
@@ -24,7 +25,7 @@ pub fn draft_from_request(request: pb::SendRequest) -> Result<Draft, Faults> {
     let draft = Draft {
         app: request.app,
         reference: some(request.reference),
-        metadata: sorted(request.metadata),
+        metadata: pairs(request.metadata),
         to: audience(f, request.to.unwrap_or_default()),
         deliver: one_of(f, "/deliver", some(request.deliver), Deliver::from_text, Deliver::texts),
         kind: one_of(f, "/kind", some(request.kind), Kind::from_text, Kind::texts),
@@ -40,10 +41,9 @@ fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn sorted(map: std::collections::HashMap<String, String>) -> Vec<(String, String)> {
-    let mut entries: Vec<_> = map.into_iter().collect();
-    entries.sort_unstable();
-    entries
+/// A map's entries, in the order of the keys.
+fn pairs(map: BTreeMap<String, String>) -> Vec<(String, String)> {
+    map.into_iter().collect()
 }
 
 fn one_of<T>(
@@ -170,20 +170,16 @@ fn open(faults: &mut Faults, at: &str, o: pb::Open) -> Option<Open> {
     }
 }
 
-fn localized(map: std::collections::HashMap<String, pb::Localized>) -> Vec<Localized> {
-    let mut all: Vec<_> = map
-        .into_iter()
-        .map(|(locale, l)| Localized {
-            locale,
-            title: l.title,
-            subtitle: l.subtitle,
-            body: l.body,
-            image: l.image,
-            buttons: sorted(l.buttons),
-        })
-        .collect();
-    all.sort_by(|a, b| a.locale.cmp(&b.locale));
-    all
+fn localized(map: BTreeMap<String, pb::Localized>) -> Vec<Localized> {
+    let localized = map.into_iter().map(|(locale, l)| Localized {
+        locale,
+        title: l.title,
+        subtitle: l.subtitle,
+        body: l.body,
+        image: l.image,
+        buttons: pairs(l.buttons),
+    });
+    localized.collect()
 }
 
 fn overrides(o: pb::Overrides) -> Overrides {
@@ -215,22 +211,38 @@ fn cascade_link(faults: &mut Faults, i: usize, link: pb::CascadeLink) -> Option<
     let sms = Sms {
         from: sms.from,
         text: sms.text,
-        localized: sorted(sms.localized),
+        localized: pairs(sms.localized),
         ttl: seconds(faults, &format!("{at}/then/sms/ttl"), sms.ttl),
     };
     Some(CascadeLink { unless: unless?, within: within?, sms })
 }
 
-/// A validated notification as protobuf, for its row and for what travels.
+/// A validated notification as protobuf.
 pub fn request_from_notification(notification: &Notification) -> pb::SendRequest {
-    let d = notification.draft();
+    let mut draft = notification.draft().clone();
+    let (data, overrides) = (std::mem::take(&mut draft.content.data), std::mem::take(&mut draft.content.overrides));
+    let mut request = request_without_json(draft);
+    if let Some(content) = &mut request.content {
+        let data: Map<String, Json> = data.iter().map(|(key, json)| (key.clone(), parse(&json.0))).collect();
+        content.data = (!data.is_empty()).then(|| wire_object(data));
+        content.overrides = Some(pb::Overrides {
+            apns: overrides.apns.as_ref().and_then(object_of),
+            fcm: overrides.fcm.as_ref().and_then(object_of),
+            webpush: overrides.webpush.as_ref().and_then(object_of),
+        });
+    }
+    request
+}
+
+/// A draft as protobuf, but for what is JSON in it. Everything is moved: of a thousand names none is copied.
+pub(crate) fn request_without_json(d: Draft) -> pb::SendRequest {
     pb::SendRequest {
-        app: d.app.clone(),
-        reference: d.reference.clone().unwrap_or_default(),
-        metadata: d.metadata.iter().cloned().collect(),
+        app: d.app,
+        reference: d.reference.unwrap_or_default(),
+        metadata: d.metadata.into_iter().collect(),
         to: Some(pb::Audience {
-            devices: d.to.devices.clone(),
-            users: d.to.users.clone(),
+            devices: d.to.devices,
+            users: d.to.users,
             phones: d.to.phones.iter().map(|p| p.as_str().to_owned()).collect(),
             all: d.to.all,
             platforms: d.to.platforms.iter().map(|p| p.as_str().to_owned()).collect(),
@@ -238,75 +250,69 @@ pub fn request_from_notification(notification: &Notification) -> pb::SendRequest
         }),
         deliver: d.deliver.map(|v| v.as_str().to_owned()).unwrap_or_default(),
         kind: d.kind.map(|v| v.as_str().to_owned()).unwrap_or_default(),
-        content: Some(content_to_wire(&d.content)),
+        content: Some(content_without_json(d.content)),
         options: Some(pb::Options {
             ttl: d.options.ttl.map(|t| t.to_string()),
             priority: d.options.priority.map(|p| p.as_str().to_owned()),
-            collapse_key: d.options.collapse_key.clone(),
+            collapse_key: d.options.collapse_key,
         }),
         schedule: d.send_at.map(|at| pb::Schedule {
             at: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }),
         }),
-        cascade: d.cascade.iter().map(cascade_to_wire).collect(),
+        cascade: d.cascade.into_iter().map(cascade_to_wire).collect(),
     }
 }
 
-fn content_to_wire(c: &Content) -> pb::Content {
+fn content_without_json(c: Content) -> pb::Content {
+    let button = |b: Button| pb::Button { id: b.id, title: b.title, open: b.open.map(open_to_wire) };
     pb::Content {
-        title: c.title.clone(),
-        subtitle: c.subtitle.clone(),
-        body: c.body.clone(),
-        image: c.image.clone(),
-        sound: c.sound.clone(),
+        title: c.title,
+        subtitle: c.subtitle,
+        body: c.body,
+        image: c.image,
+        sound: c.sound,
         badge: c.badge,
-        thread: c.thread.clone(),
-        android_channel: c.android_channel.clone(),
+        thread: c.thread,
+        android_channel: c.android_channel,
         interruption_level: c.interruption_level.map(|l| l.as_str().to_owned()),
-        open: c.open.as_ref().map(open_to_wire),
-        buttons: c
-            .buttons
-            .iter()
-            .map(|b| pb::Button { id: b.id.clone(), title: b.title.clone(), open: b.open.as_ref().map(open_to_wire) })
-            .collect(),
-        data: (!c.data.is_empty()).then(|| wire_object(c.data.iter().map(|(k, v)| (k.clone(), parse(&v.0))).collect())),
+        open: c.open.map(open_to_wire),
+        buttons: c.buttons.into_iter().map(button).collect(),
+        data: None,
         silent: c.silent,
-        localized: c.localized.iter().map(|l| (l.locale.clone(), localized_to_wire(l))).collect(),
-        overrides: Some(pb::Overrides {
-            apns: c.overrides.apns.as_ref().and_then(object_of),
-            fcm: c.overrides.fcm.as_ref().and_then(object_of),
-            webpush: c.overrides.webpush.as_ref().and_then(object_of),
-        }),
+        localized: c.localized.into_iter().map(localized_to_wire).collect(),
+        overrides: None,
     }
 }
 
-fn localized_to_wire(l: &Localized) -> pb::Localized {
-    pb::Localized {
-        title: l.title.clone(),
-        subtitle: l.subtitle.clone(),
-        body: l.body.clone(),
-        image: l.image.clone(),
-        buttons: l.buttons.iter().cloned().collect(),
-    }
+fn localized_to_wire(l: Localized) -> (String, pb::Localized) {
+    let texts = pb::Localized {
+        title: l.title,
+        subtitle: l.subtitle,
+        body: l.body,
+        image: l.image,
+        buttons: l.buttons.into_iter().collect(),
+    };
+    (l.locale, texts)
 }
 
-fn open_to_wire(o: &Open) -> pb::Open {
+fn open_to_wire(o: Open) -> pb::Open {
     match o {
         Open::Url { url, target } => {
-            pb::Open { url: Some(url.clone()), r#as: target.map(|t| t.as_str().to_owned()), screen: None }
+            pb::Open { url: Some(url), r#as: target.map(|t| t.as_str().to_owned()), screen: None }
         }
-        Open::Screen(screen) => pb::Open { url: None, r#as: None, screen: Some(screen.clone()) },
+        Open::Screen(screen) => pb::Open { url: None, r#as: None, screen: Some(screen) },
     }
 }
 
-fn cascade_to_wire(link: &CascadeLink) -> pb::CascadeLink {
+fn cascade_to_wire(link: CascadeLink) -> pb::CascadeLink {
     pb::CascadeLink {
         unless: link.unless.as_str().to_owned(),
         within: link.within.to_string(),
         then: Some(pb::CascadeStep {
             sms: Some(pb::Sms {
-                from: link.sms.from.clone(),
-                text: link.sms.text.clone(),
-                localized: link.sms.localized.iter().cloned().collect(),
+                from: link.sms.from,
+                text: link.sms.text,
+                localized: link.sms.localized.into_iter().collect(),
                 ttl: link.sms.ttl.map(|t| t.to_string()),
             }),
         }),

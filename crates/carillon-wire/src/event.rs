@@ -1,6 +1,6 @@
 //! The events of the broker, and the body that a notification's row keeps.
 
-use crate::draft::{draft_from_request, request_from_notification};
+use crate::draft::{draft_from_request, request_without_json};
 use crate::events::splice::What;
 use crate::events::{
     DataEntry, DispatchChunk, DispatchChunks, NotificationBody, NotificationsAccepted, Splice, Target,
@@ -72,22 +72,22 @@ pub fn target_len(target: &Target) -> usize {
     len + 1 + prost::length_delimiter_len(len)
 }
 
-/// The bytes that a notification's row keeps.
+/// The bytes that a notification's row keeps; the same for equal notifications.
 pub fn encode_body(notification: &Notification) -> Vec<u8> {
-    let mut request = request_from_notification(notification);
-    if let Some(content) = &mut request.content {
-        content.data = None;
-        content.overrides = None;
-    }
-    let content = &notification.draft().content;
-    let text = |json: &Option<JsonText>| json.as_ref().map(|j| j.0.clone()).unwrap_or_default();
-    let data = content.data.iter().map(|(key, json)| DataEntry { key: key.clone(), json: json.0.clone() }).collect();
+    into_body(notification.clone())
+}
+
+/// As [`encode_body`], of a notification that nobody needs any more.
+pub fn into_body(notification: Notification) -> Vec<u8> {
+    let mut draft = notification.into_draft();
+    let (data, overrides) = (std::mem::take(&mut draft.content.data), std::mem::take(&mut draft.content.overrides));
+    let text = |json: Option<JsonText>| json.map(|json| json.0).unwrap_or_default();
     NotificationBody {
-        request: Some(request),
-        data,
-        override_apns: text(&content.overrides.apns),
-        override_fcm: text(&content.overrides.fcm),
-        override_webpush: text(&content.overrides.webpush),
+        request: Some(request_without_json(draft)),
+        data: data.into_iter().map(|(key, json)| DataEntry { key, json: json.0 }).collect(),
+        override_apns: text(overrides.apns),
+        override_fcm: text(overrides.fcm),
+        override_webpush: text(overrides.webpush),
     }
     .encode_to_vec()
 }

@@ -1,8 +1,8 @@
 //! Accepting: 202 means committed, in groups.
 //!
-//! Every intake hands its notifications to one writer. The writer takes what is queued when its last commit returned, so that
-//! under load many share a commit and at rest nobody waits for company. The committed rows are the outbox: the wake-ups that
-//! follow only save the segmenter its scan, and may be lost.
+//! Every intake hands its notifications to one writer. The writer takes what is queued when its last commit returned, and under load
+//! waits a moment for more, so that many share a commit; at rest nobody waits for company. The committed rows are the outbox: the
+//! wake-ups that follow only save the segmenter its scan, and may be lost.
 
 mod admit;
 mod fingerprint;

@@ -1,18 +1,20 @@
 //! Reading JSON strictly: bounded depth, no key twice, and every fault of a body at once, with JSON pointers (RFC 6901).
 //!
 //! Serde's derive stops at the first error, and a caller who mends one fault after the other needs as many calls. So a
-//! body becomes a [`serde_json::Value`] first (`parse`), and a small reader takes it apart and collects faults (`reader`).
+//! body becomes a tree first (`parse`, `tree`), and a small reader takes it apart and collects faults (`reader`).
 
+mod findings;
 mod parse;
 mod place;
 mod reader;
+mod tree;
 
 use carillon_domain::fault::{ErrorCode, Faults};
-use serde_json::Value;
-
+pub(crate) use findings::{Findings, Unknown};
 pub(crate) use parse::parse;
 pub(crate) use place::escape;
-pub(crate) use reader::{Findings, Item, Object, Unknown};
+pub(crate) use reader::{Item, Object};
+pub(crate) use tree::{Fields, Json};
 
 use crate::refusal::Refusal;
 
@@ -36,7 +38,7 @@ pub(crate) struct Read<T> {
 ///
 /// # Errors
 /// The faults of all fields.
-pub(crate) fn read<T: FromJson>(value: &Value, unknown: Unknown) -> Result<Read<T>, Refusal> {
+pub(crate) fn read<T: FromJson>(value: &Json<'_>, unknown: Unknown) -> Result<Read<T>, Refusal> {
     let findings = Findings::new(unknown);
     let read = Object::root(value, &findings).and_then(|mut object| {
         let read = T::from_json(&mut object);

@@ -2,22 +2,22 @@
 
 mod repeats;
 mod senders;
+mod sizes;
 mod unready;
 
 pub(crate) use unready::{Unready, Warning};
 
 use super::Answer;
-use super::fingerprint::fingerprint;
+use super::fingerprint::body_and_fingerprint;
 use crate::auth::{Caller, TenantRef};
 use crate::bodies::draft::Valid;
 use crate::ingest::Ingest;
 use crate::refusal::Refusal;
 use carillon_domain::cascade::CascadeLink;
-use carillon_domain::fault::{ErrorCode, Faults};
-use carillon_domain::ids::{NotificationId, TenantKey};
+use carillon_domain::fault::ErrorCode;
+use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::notification::{Notification, State};
 use carillon_domain::platform::Platform;
-use carillon_payload::{CheckError, Facts, TooLarge};
 use carillon_store::{App, NewNotification};
 use carillon_telemetry::{metrics, names};
 use jiff::Timestamp;
@@ -129,9 +129,9 @@ pub(crate) async fn rehearse(ingest: &Ingest, caller: &Caller, valid: &Valid) ->
     if let Some(late) = &valid.late {
         return Err(late.clone());
     }
-    let (item, unready) = admit(ingest, caller, &valid.notification, None).await?;
-    let state = if item.scheduled_at.is_some() { State::Scheduled } else { State::Sending };
-    Ok(Rehearsed { state, unready })
+    let permitted = permit(ingest, caller, &valid.notification).await?;
+    let state = if permitted.scheduled_at.is_some() { State::Scheduled } else { State::Sending };
+    Ok(Rehearsed { state, unready: permitted.unready })
 }
 
 enum Admitted {
@@ -150,8 +150,11 @@ async fn admit_or_replay(
     let Valid { notification, late } = valid;
     let refusal = match late {
         Some(late) => late,
-        None => match admit(ingest, caller, &notification, key.clone()).await {
-            Ok((item, unready)) => return Ok(Admitted::New(Box::new(item), unready)),
+        None => match permit(ingest, caller, &notification).await {
+            Ok(permitted) => {
+                let unready = permitted.unready;
+                return Ok(Admitted::New(Box::new(permitted.admit(notification, key)), unready));
+            }
             Err(refusal) => refusal,
         },
     };
@@ -171,7 +174,8 @@ async fn replayed(
     let forbidden = matches!(refusal.code, None | Some(ErrorCode::Forbidden | ErrorCode::Unavailable));
     let (Some(key), Some(tenant), false) = (key, caller.tenant(), forbidden) else { return Ok(None) };
     let earlier = ingest.store.idempotent_answer(tenant.key, key).await?;
-    let Some(earlier) = earlier.filter(|earlier| earlier.fingerprint == fingerprint(notification)) else {
+    let Some(earlier) = earlier.filter(|earlier| earlier.fingerprint == body_and_fingerprint(notification.clone()).1)
+    else {
         return Ok(None);
     };
     let app = ingest.app(tenant.key, &notification.draft().app).await;
@@ -195,12 +199,16 @@ async fn unready(
     Ok((Unready::of(to, &ready), meant))
 }
 
-async fn admit(
-    ingest: &Ingest,
-    caller: &Caller,
-    notification: &Notification,
-    key: Option<String>,
-) -> Result<(NewNotification, Unready), Refusal> {
+/// What is known of a notification that may be accepted.
+struct Permitted {
+    id: NotificationId,
+    tenant: TenantKey,
+    app: AppKey,
+    scheduled_at: Option<Timestamp>,
+    unready: Unready,
+}
+
+async fn permit(ingest: &Ingest, caller: &Caller, notification: &Notification) -> Result<Permitted, Refusal> {
     let tenant = caller.tenant().ok_or_else(Refusal::internal)?;
     let draft = notification.draft();
     caller.check_app(&draft.app)?;
@@ -215,19 +223,33 @@ async fn admit(
     let (unready, meant) = unready(ingest, tenant, &app, notification).await?;
     let id = NotificationId(Uuid::now_v7());
     let now = ingest.clock.now();
-    check_sizes(notification, id, &app, &meant, now)?;
-    let new = NewNotification {
-        notification_id: id,
-        tenant_key: tenant.key,
-        app_key: app.app_key,
-        reference: draft.reference.clone(),
-        body: carillon_wire::encode_body(notification),
-        lane: draft.to.lane(),
-        scheduled_at: draft.send_at.filter(|_| notification.is_scheduled(now)),
-        idempotency: key.map(|key| (key, fingerprint(notification))),
-        traceparent: String::new(),
-    };
-    Ok((new, unready))
+    sizes::check(notification, id, &app, &meant, now)?;
+    let scheduled_at = draft.send_at.filter(|_| notification.is_scheduled(now));
+    Ok(Permitted { id, tenant: tenant.key, app: app.app_key, scheduled_at, unready })
+}
+
+impl Permitted {
+    fn admit(self, notification: Notification, key: Option<String>) -> NewNotification {
+        let (reference, lane) = (notification.draft().reference.clone(), notification.draft().to.lane());
+        let (body, idempotency) = match key {
+            Some(key) => {
+                let (body, fingerprint) = body_and_fingerprint(notification);
+                (body, Some((key, fingerprint)))
+            }
+            None => (carillon_wire::into_body(notification), None),
+        };
+        NewNotification {
+            notification_id: self.id,
+            tenant_key: self.tenant,
+            app_key: self.app,
+            reference,
+            body,
+            lane,
+            scheduled_at: self.scheduled_at,
+            idempotency,
+            traceparent: String::new(),
+        }
+    }
 }
 
 async fn check_senders(ingest: &Ingest, tenant: TenantKey, links: &[CascadeLink]) -> Result<(), Refusal> {
@@ -236,49 +258,6 @@ async fn check_senders(ingest: &Ingest, tenant: TenantKey, links: &[CascadeLink]
     }
     // What is remembered may be older than the sender that another process was told of a moment ago.
     Ok(senders::check(links, &*ingest.permits.sms_ways_anew(tenant).await?)?)
-}
-
-fn check_sizes(
-    notification: &Notification,
-    id: NotificationId,
-    app: &App,
-    platforms: &[Platform],
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    let facts = Facts {
-        notification_id: id,
-        link: 0,
-        expires_at: now,
-        icon_url: app.settings.icon_url.as_deref(),
-        default_locale: app.settings.default_locale.as_deref(),
-    };
-    match carillon_payload::check(notification, platforms, &facts) {
-        Ok(()) => Ok(()),
-        Err(CheckError::Content(errors)) => {
-            let mut faults = Faults::new();
-            for error in errors {
-                faults.add(error.pointer, error.problem.to_string());
-            }
-            Err(faults.into())
-        }
-        Err(CheckError::TooLarge(all)) => Err(too_large(&all)),
-    }
-}
-
-/// The first platform speaks for all in the members that the contract names; each has its fault.
-fn too_large(all: &[TooLarge]) -> Refusal {
-    let mut faults = Faults::new();
-    for one in all {
-        faults.add_code(ErrorCode::PayloadTooLarge, "/content", one.to_string());
-    }
-    let mut refusal = Refusal::from(faults);
-    if let Some(first) = all.first() {
-        let members = &mut refusal.members;
-        members.insert("platform".into(), first.platform.as_str().into());
-        members.insert("bytes".into(), first.bytes.into());
-        members.insert("limit".into(), first.limit.into());
-    }
-    refusal
 }
 
 fn accepted(answer: Answer, unready: Unready) -> Result<Accepted, Refusal> {

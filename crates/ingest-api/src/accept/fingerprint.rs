@@ -1,75 +1,43 @@
 //! What an idempotency key must mean: a hash of the validated notification.
 
-use carillon_domain::content::{Localized, Open, OpenAs};
-use carillon_domain::notification::Notification;
-use ring::digest::{Context, SHA256};
+use carillon_domain::content::{Content, Open, OpenAs};
+use carillon_domain::notification::{Draft, Notification};
+use ring::digest::{SHA256, digest};
 
-/// SHA-256 over the notification's row bytes. Maps have no order in protobuf, so they are taken out and hashed in the order of
-/// their keys; equal notifications have equal fingerprints whichever intake they came through.
-pub(super) fn fingerprint(notification: &Notification) -> [u8; 32] {
-    let mut draft = notification.draft().clone();
-    // What stands for itself when absent means the same when said.
-    draft.deliver = Some(notification.deliver());
-    draft.kind = Some(notification.kind());
-    draft.options.ttl = Some(notification.ttl());
-    draft.options.priority = Some(notification.priority());
+/// The bytes of a notification's row, and SHA-256 over those it would have if it did not say what goes without saying. Validation puts lists in order, and the
+/// bytes keep maps in the order of their keys: equal notifications have equal fingerprints whichever intake they came through.
+pub(super) fn body_and_fingerprint(notification: Notification) -> (Vec<u8>, [u8; 32]) {
+    let plain = without_defaults(&notification).map(carillon_wire::into_body);
+    let body = carillon_wire::into_body(notification);
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, plain.as_deref().unwrap_or(&body)).as_ref());
+    (body, hash)
+}
+
+/// The same notification without what stands for itself when absent; nothing if it says nothing of the kind.
+fn without_defaults(notification: &Notification) -> Option<Notification> {
+    let said = notification.draft();
+    let silent = Content { silent: said.content.silent, ..Content::default() };
+    let default = Notification::accepted(Draft { content: silent, ..Draft::default() });
+    let options = (said.options.ttl == Some(default.ttl()), said.options.priority == Some(default.priority()));
+    let (deliver, kind) = (said.deliver == Some(default.deliver()), said.kind == Some(default.kind()));
+    let opens = said.content.buttons.iter().filter_map(|button| button.open.as_ref()).chain(&said.content.open);
+    let in_browser = opens.filter(|open| matches!(open, Open::Url { target: Some(OpenAs::Browser), .. })).count() > 0;
+    if options == (false, false) && !deliver && !kind && !in_browser {
+        return None;
+    }
+    let mut draft = said.clone();
+    draft.deliver.take_if(|_| deliver);
+    draft.kind.take_if(|_| kind);
+    draft.options.ttl.take_if(|_| options.0);
+    draft.options.priority.take_if(|_| options.1);
     let buttons = draft.content.buttons.iter_mut().filter_map(|button| button.open.as_mut());
     for open in buttons.chain(draft.content.open.as_mut()) {
         if let Open::Url { target, .. } = open {
-            target.get_or_insert(OpenAs::Browser);
+            target.take_if(|target| *target == OpenAs::Browser);
         }
     }
-    let metadata = std::mem::take(&mut draft.metadata);
-    let localized = std::mem::take(&mut draft.content.localized);
-    let texts: Vec<_> = draft.cascade.iter_mut().map(|link| std::mem::take(&mut link.sms.localized)).collect();
-    let mut hash = Hash(Context::new(&SHA256));
-    hash.bytes(&carillon_wire::encode_body(&Notification::accepted(draft)));
-    hash.pairs(&metadata);
-    hash.count(localized.len());
-    for one in &localized {
-        hash.localized(one);
-    }
-    for link in texts {
-        let mut link = link;
-        link.sort_unstable();
-        hash.pairs(&link);
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(hash.0.finish().as_ref());
-    out
-}
-
-/// Everything with its length, so that two different notifications cannot run together into the same bytes.
-struct Hash(Context);
-
-impl Hash {
-    fn count(&mut self, n: usize) {
-        self.0.update(&(n as u64).to_be_bytes());
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.count(bytes.len());
-        self.0.update(bytes);
-    }
-
-    fn pairs(&mut self, pairs: &[(String, String)]) {
-        self.count(pairs.len());
-        for (key, value) in pairs {
-            self.bytes(key.as_bytes());
-            self.bytes(value.as_bytes());
-        }
-    }
-
-    fn localized(&mut self, one: &Localized) {
-        self.bytes(one.locale.as_bytes());
-        for text in [&one.title, &one.subtitle, &one.body, &one.image] {
-            self.count(usize::from(text.is_some()));
-            self.bytes(text.as_deref().unwrap_or_default().as_bytes());
-        }
-        let mut buttons = one.buttons.clone();
-        buttons.sort_unstable();
-        self.pairs(&buttons);
-    }
+    Some(Notification::accepted(draft))
 }
 
 #[cfg(test)]
@@ -77,8 +45,8 @@ mod tests {
     use super::*;
     use carillon_domain::audience::{Audience, Deliver};
     use carillon_domain::cascade::{CascadeLink, Sms, Unless};
-    use carillon_domain::content::{Button, Content};
-    use carillon_domain::notification::{Draft, Priority};
+    use carillon_domain::content::{Button, Localized};
+    use carillon_domain::notification::Priority;
     use carillon_domain::platform::Kind;
     use carillon_domain::span::Seconds;
 
@@ -112,7 +80,7 @@ mod tests {
     }
 
     fn of(draft: Draft) -> [u8; 32] {
-        fingerprint(&draft.validate(jiff::Timestamp::UNIX_EPOCH).unwrap())
+        body_and_fingerprint(draft.validate(jiff::Timestamp::UNIX_EPOCH).unwrap()).1
     }
 
     #[test]
@@ -144,7 +112,17 @@ mod tests {
     }
 
     #[test]
-    fn every_part_that_was_taken_out_still_counts() {
+    fn the_row_keeps_what_was_said() {
+        let mut said = draft();
+        said.kind = Some(Kind::Transactional);
+        said.content.open = Some(Open::Url { url: "https://a.example".into(), target: Some(OpenAs::Browser) });
+        let notification = said.validate(jiff::Timestamp::UNIX_EPOCH).unwrap();
+        let (body, _) = body_and_fingerprint(notification.clone());
+        assert_eq!(carillon_wire::decode_body(&body).unwrap(), notification);
+    }
+
+    #[test]
+    fn every_part_that_has_an_order_of_its_own_still_counts() {
         let base = of(draft());
         let changes: [fn(&mut Draft); 6] = [
             |d| d.metadata[0].1 = "x".into(),

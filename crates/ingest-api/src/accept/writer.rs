@@ -9,10 +9,16 @@ use carillon_domain::notification::State;
 use carillon_store::{NewNotification, Store};
 use carillon_telemetry::metrics::{self, Counter};
 use carillon_telemetry::{RemoteContext, names};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 /// Most notifications of one commit.
 const GROUP: usize = 1_000;
+/// After a group so large the next one waits for company: what a group costs is shared by all in it, here, in the broker and in the segmenter.
+const LOAD: usize = 8;
+/// How long it waits at most.
+const COMPANY: Duration = Duration::from_millis(4);
 
 /// One notification on its way, with everything that ends when it is answered.
 pub(super) struct Job {
@@ -29,7 +35,10 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Job>, store: Store, wakeups:
     let sizes = metrics::histogram(&names::ACCEPT_BATCH, &[]);
     let hits = Hits::new();
     let mut jobs = Vec::with_capacity(GROUP);
+    let mut before = 0;
     while queue.recv_many(&mut jobs, GROUP).await > 0 {
+        wait_for_company(&mut queue, &mut jobs, before).await;
+        before = jobs.len();
         sizes.record(jobs.len() as f64);
         // Two groups that lock the same keys must lock them in one order.
         jobs.sort_by(|a, b| order(&a.item).cmp(&order(&b.item)));
@@ -45,6 +54,19 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Job>, store: Store, wakeups:
             let _ = job.answer.send(answer(item.notification_id, fate));
         }
         wakeups.wake(news);
+    }
+}
+
+/// Under load, waits until the group is as large again as the one before, for a moment: those who were just answered come back, and without a wait they would
+/// find many small groups. Who calls alone, or with few, waits for nobody.
+async fn wait_for_company(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, before: usize) {
+    let wanted = if before < LOAD { 0 } else { (2 * before).min(GROUP) };
+    let deadline = Instant::now() + COMPANY;
+    while jobs.len() < wanted {
+        let more = queue.recv_many(jobs, GROUP - jobs.len());
+        if !matches!(timeout_at(deadline, more).await, Ok(1..)) {
+            return;
+        }
     }
 }
 

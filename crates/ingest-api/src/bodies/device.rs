@@ -1,7 +1,7 @@
 //! A device as JSON has it.
 
 use super::draft::one_of;
-use crate::json::{FromJson, Object, escape};
+use crate::json::{FromJson, Json, Object, escape};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -11,7 +11,6 @@ use carillon_domain::limits;
 use carillon_domain::phone::Phone;
 use carillon_domain::platform::{Os, Platform};
 use carillon_domain::push_token::PushToken;
-use serde_json::Value;
 
 /// The checks of the domain know the bounds, and say them once.
 const ANY: usize = usize::MAX;
@@ -42,14 +41,14 @@ pub(crate) fn token_of(platform: Platform, text: String) -> Option<PushToken> {
 
 impl FromJson for DeviceBody {
     fn from_json(object: &mut Object<'_>) -> Option<Self> {
-        let platform = object.parsed("platform", &one_of(&Platform::texts()), Platform::from_text);
+        let platform = object.parsed("platform", || one_of(&Platform::texts()), Platform::from_text);
         let mut bare_token = None;
         let change = DeviceChange {
             platform,
-            os: object.parsed("os", &one_of(&Os::texts()), Os::from_text),
+            os: object.parsed("os", || one_of(&Os::texts()), Os::from_text),
             token: token(object, platform, &mut bare_token),
             environment: cleared(object, "environment", Environment::Unknown, |object, name| {
-                object.parsed(name, &one_of(&Environment::texts()), Environment::from_text)
+                object.parsed(name, || one_of(&Environment::texts()), Environment::from_text)
             }),
             user_id: text(object, "user_id"),
             phone: object.merge("phone", |object, name| {
@@ -61,7 +60,7 @@ impl FromJson for DeviceBody {
             primary: cleared(object, "primary", false, Object::boolean),
             active: cleared(object, "active", true, Object::boolean),
             permission: cleared(object, "permission", Permission::Unknown, |object, name| {
-                object.parsed(name, &one_of(&Permission::texts()), Permission::from_text)
+                object.parsed(name, || one_of(&Permission::texts()), Permission::from_text)
             }),
             tags: cleared(object, "tags", Vec::new(), |object, name| object.texts(name, limits::TAGS, ANY)),
             clear_attributes: object.is_null("attributes"),
@@ -144,23 +143,23 @@ fn subscription(mut subscription: Object<'_>) -> Option<PushToken> {
 fn attributes(object: &mut Object<'_>) -> Vec<(String, Option<String>)> {
     let Some(map) = object.map("attributes") else { return Vec::new() };
     let mut changes = Vec::with_capacity(map.len());
-    for (name, value) in map {
+    for (name, value) in map.iter() {
         match value {
-            Value::Null => changes.push((name.clone(), None)),
-            Value::Array(_) | Value::Object(_) => {
+            Json::Null => changes.push((name.to_owned(), None)),
+            Json::List(_) | Json::Object(_) => {
                 let mut faults = Faults::new();
                 let at = format!("{}/{}", object.at("attributes"), escape(name));
                 faults.add(at, "must be a text, a number, true or false");
                 object.faults(faults);
             }
             // Escaped it would pass for any other text, until the database reads the JSON.
-            Value::String(text) if text.contains('\0') => {
+            Json::Text(text) if text.contains('\0') => {
                 let mut faults = Faults::new();
                 let at = format!("{}/{}", object.at("attributes"), escape(name));
                 faults.add(at, "contains U+0000, which cannot be kept");
                 object.faults(faults);
             }
-            scalar => changes.push((name.clone(), Some(scalar.to_string()))),
+            scalar => changes.push((name.to_owned(), Some(scalar.to_text()))),
         }
     }
     changes
@@ -170,10 +169,10 @@ fn attributes(object: &mut Object<'_>) -> Vec<(String, Option<String>)> {
 mod tests {
     use super::*;
     use crate::json::{Unknown, read};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn of(body: &Value) -> Result<DeviceChange, Vec<String>> {
-        read::<DeviceBody>(body, Unknown::Refuse)
+        read::<DeviceBody>(&Json::from(body.clone()), Unknown::Refuse)
             .map(|read| read.value.change)
             .map_err(|refusal| refusal.faults.into_iter().map(|fault| fault.pointer).collect())
     }

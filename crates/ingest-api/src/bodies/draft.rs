@@ -3,7 +3,7 @@
 mod cascade;
 mod content;
 
-use crate::json::{Findings, Object, Unknown};
+use crate::json::{Findings, Json, Object, Unknown};
 use crate::refusal::Refusal;
 use carillon_domain::audience::{Audience, Deliver};
 use carillon_domain::fault::{ErrorCode, Faults};
@@ -11,7 +11,6 @@ use carillon_domain::notification::{Draft, Notification, Options, Priority};
 use carillon_domain::phone::Phone;
 use carillon_domain::platform::{Kind, Os, Platform};
 use jiff::Timestamp;
-use serde_json::Value;
 
 /// The reader takes any length: the domain's checks know the bounds, and say them once.
 const ANY: usize = usize::MAX;
@@ -43,7 +42,7 @@ pub(crate) fn read(body: &[u8], now: Timestamp) -> Result<SendBody, Refusal> {
 }
 
 /// As [`read`], for a body that was parsed.
-pub(crate) fn read_value(body: &Value, now: Timestamp) -> Result<SendBody, Refusal> {
+pub(crate) fn read_value(body: &Json<'_>, now: Timestamp) -> Result<SendBody, Refusal> {
     let findings = Findings::new(Unknown::Refuse);
     let read = Object::root(body, &findings).map(|mut object| {
         let dry_run = object.boolean("dry_run").unwrap_or(false);
@@ -94,8 +93,8 @@ fn draft(object: &mut Object<'_>) -> Draft {
         reference: object.opt_text("reference", ANY),
         metadata: metadata(object),
         to: object.need("to", Object::object).map(audience).unwrap_or_default(),
-        deliver: object.parsed("deliver", &one_of(&Deliver::texts()), Deliver::from_text),
-        kind: object.parsed("kind", &one_of(&Kind::texts()), Kind::from_text),
+        deliver: object.parsed("deliver", || one_of(&Deliver::texts()), Deliver::from_text),
+        kind: object.parsed("kind", || one_of(&Kind::texts()), Kind::from_text),
         content: object.need("content", Object::object).map(content::content).unwrap_or_default(),
         options: object.object("options").map(options).unwrap_or_default(),
         send_at: object.object("schedule").and_then(|mut schedule| schedule.need("at", Object::time)),
@@ -111,9 +110,9 @@ pub(crate) fn one_of(texts: &str) -> String {
 fn metadata(object: &mut Object<'_>) -> Vec<(String, String)> {
     let Some(map) = object.map("metadata") else { return Vec::new() };
     let mut pairs = Vec::with_capacity(map.len());
-    for (key, value) in map {
+    for (key, value) in map.iter() {
         match value.as_str() {
-            Some(text) => pairs.push((key.clone(), text.to_owned())),
+            Some(text) => pairs.push((key.to_owned(), text.to_owned())),
             None => object
                 .faults(fault(format!("{}/{}", object.at("metadata"), crate::json::escape(key)), "must be a text")),
         }
@@ -134,8 +133,8 @@ fn audience(mut to: Object<'_>) -> Audience {
         users: to.texts("users", MANY, ANY).unwrap_or_default(),
         phones: phones(&mut to),
         all: to.boolean("all").unwrap_or(false),
-        platforms: several(&mut to, "platforms", Platform::from_text, &Platform::texts()),
-        os: several(&mut to, "os", Os::from_text, &Os::texts()),
+        platforms: several(&mut to, "platforms", Platform::from_text, Platform::texts),
+        os: several(&mut to, "os", Os::from_text, Os::texts),
     }
 }
 
@@ -152,12 +151,17 @@ fn phones(to: &mut Object<'_>) -> Vec<Phone> {
     read.collect()
 }
 
-fn several<T>(object: &mut Object<'_>, name: &'static str, read: fn(&str) -> Option<T>, texts: &str) -> Vec<T> {
+fn several<T>(
+    object: &mut Object<'_>,
+    name: &'static str,
+    read: fn(&str) -> Option<T>,
+    texts: fn() -> String,
+) -> Vec<T> {
     let items = object.list(name, MANY).unwrap_or_default();
     let read = items.iter().filter_map(|item| {
         let value = item.value().as_str().and_then(read);
         if value.is_none() {
-            item.fault(one_of(texts));
+            item.fault(one_of(&texts()));
         }
         value
     });
@@ -167,13 +171,13 @@ fn several<T>(object: &mut Object<'_>, name: &'static str, read: fn(&str) -> Opt
 fn options(mut options: Object<'_>) -> Options {
     Options {
         ttl: options.duration("ttl"),
-        priority: options.parsed("priority", &one_of(&Priority::texts()), Priority::from_text),
+        priority: options.parsed("priority", || one_of(&Priority::texts()), Priority::from_text),
         collapse_key: options.opt_text("collapse_key", ANY),
     }
 }
 
 /// Reads an object that stands under one of the caller's own keys: its faults get the pointer `at`.
-fn entry<T>(object: &Object<'_>, at: &str, value: &Value, read: impl FnOnce(&mut Object<'_>) -> T) -> Option<T> {
+fn entry<T>(object: &Object<'_>, at: &str, value: &Json<'_>, read: impl FnOnce(&mut Object<'_>) -> T) -> Option<T> {
     let findings = Findings::new(Unknown::Refuse);
     let read = Object::root(value, &findings).map(|mut inner| read(&mut inner));
     let (inner, _) = findings.into_parts();

@@ -42,7 +42,7 @@ fn receipt(mut r: Object<'_>) -> Option<Receipt> {
     // A mangled one is no fault of form: the push may have come from another platform, or from long ago.
     let run = r.opt_text("run", 128).map(|text| Reference::parse(&text));
     let device = r.parsed("device", "must be a device id", |text| is_device_id(text).then(|| text.to_owned()));
-    let event = r.need("event", |r, name| r.parsed(name, &one_of(&Event::texts()), Event::from_text));
+    let event = r.need("event", |r, name| r.parsed(name, || one_of(&Event::texts()), Event::from_text));
     // Some systems name no button by an empty text.
     let action = r.opt_text("action", ACTION_BYTES).filter(|action| !action.is_empty());
     let at = r.time("at");
@@ -68,7 +68,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn of(receipts: &Value) -> Result<Vec<Receipt>, Vec<String>> {
-        read::<ReceiptsBody>(&json!({ "receipts": receipts }), Unknown::Refuse)
+        read::<ReceiptsBody>(&json!({ "receipts": receipts }).into(), Unknown::Refuse)
             .map(|read| read.value.0)
             .map_err(|refusal| refusal.faults.into_iter().map(|fault| fault.pointer).collect())
     }

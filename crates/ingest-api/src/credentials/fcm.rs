@@ -2,10 +2,10 @@
 
 use carillon_domain::fault::ErrorCode::CredentialInvalid;
 use ring::signature::{KeyPair as _, RsaKeyPair};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{Checked, HostPort, PEM_BYTES, pem};
-use crate::json::{FromJson, Object};
+use crate::json::{Fields, FromJson, Json, Object};
 
 /// Bytes of the whole file; Google's have 2.4 KB.
 const FILE_BYTES: usize = 16 * 1024;
@@ -33,9 +33,9 @@ impl FromJson for Fcm {
 }
 
 /// Project, e-mail address, token URI and the public half of the key. The file has more fields, which are Google's.
-fn read(outer: &Object<'_>, file: &Map<String, Value>) -> Option<(String, String, String, Vec<u8>)> {
+fn read(outer: &Object<'_>, file: &Fields<'_>) -> Option<(String, String, String, Vec<u8>)> {
     let text = |name: &str, max: usize, fine: &dyn Fn(&str) -> bool, must: &str| {
-        let found = file.get(name).and_then(Value::as_str).filter(|t| t.len() <= max && !t.contains('\0') && fine(t));
+        let found = file.get(name).and_then(Json::as_str).filter(|t| t.len() <= max && !t.contains('\0') && fine(t));
         if found.is_none() {
             outer.fault_inside(CredentialInvalid, "service_account", name, must);
         }
@@ -86,6 +86,7 @@ fn is_google(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn allows(uri: &str) -> bool {
         let allowed = [HostPort::parse("127.0.0.1:9").unwrap()];

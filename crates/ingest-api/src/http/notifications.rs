@@ -28,6 +28,7 @@ use crate::accept::{self, Accepted, Api, Wish};
 use crate::auth::{Caller, TenantRef};
 use crate::bodies::draft::{self, one_of};
 use crate::ingest::{Ingest, Shared};
+use crate::json::parse;
 use crate::refusal::Refusal;
 use body::{Batch, RawJson, Single};
 use request::{BatchRequest, NotificationRequest};
@@ -61,7 +62,7 @@ async fn send(
     IdempotencyKey(key): IdempotencyKey,
     body: RawJson<Single>,
 ) -> Result<Response, Problem> {
-    let sent = draft::read_value(&body.value, ingest.clock.now())?;
+    let sent = draft::read(&body.bytes, ingest.clock.now())?;
     if sent.dry_run {
         let rehearsed = accept::rehearse(&ingest, &caller, &sent.notification).await?;
         return Ok(Json(Receipt::rehearsed(&rehearsed)).into_response());
@@ -91,7 +92,7 @@ async fn send_batch(
         let each = "is each item's own: give `idempotency_key` in the items";
         return Err(Refusal::fault(ErrorCode::InvalidRequest, "/headers/Idempotency-Key", each).into());
     }
-    let items = body::read_batch(&body.value, ingest.clock.now())?;
+    let items = body::read_batch(&parse(&body.bytes)?, ingest.clock.now())?;
     let answers = accept::send_all(&ingest, Api::Rest, &caller, items).await;
     let answers = answers.into_iter().map(|answer| Answer::of(answer, &request_id)).collect();
     Ok(Json(BatchAnswer { answers }))

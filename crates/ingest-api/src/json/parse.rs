@@ -1,14 +1,16 @@
 //! Bytes to a value: at most 32 deep, no key twice.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
 use carillon_domain::fault::Faults;
 use carillon_domain::limits;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
 
 use super::place::Place;
+use super::tree::{Fields, Json};
 use crate::refusal::Refusal;
 
 /// Duplicate keys that are named; the rest of a broken body says nothing new.
@@ -18,9 +20,11 @@ const NAMED: usize = 20;
 ///
 /// # Errors
 /// `invalid_request`: no JSON, too deep, or a key twice in one object (of which parsers keep different ones).
-pub(crate) fn parse(body: &[u8]) -> Result<Value, Refusal> {
+pub(crate) fn parse(body: &[u8]) -> Result<Json<'_>, Refusal> {
     let faults = RefCell::new(Faults::new());
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    // Seen once to be UTF-8, its texts need not be looked at one by one.
+    let body = std::str::from_utf8(body).map_err(|error| no_utf8(body, error.valid_up_to()))?;
+    let mut deserializer = serde_json::Deserializer::from_str(body);
     let seed = Strict { place: &Place::Root, faults: &faults };
     let parsed = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     let mut faults = faults.into_inner();
@@ -35,6 +39,15 @@ pub(crate) fn parse(body: &[u8]) -> Result<Value, Refusal> {
             Err(unreadable(faults))
         }
     }
+}
+
+fn no_utf8(body: &[u8], at: usize) -> Refusal {
+    let before = body.get(..at).unwrap_or_default();
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    let mut faults = Faults::new();
+    faults.add("", format!("is not UTF-8 (RFC 8259), at line {line} column {column}"));
+    unreadable(faults)
 }
 
 fn unreadable(faults: Faults) -> Refusal {
@@ -58,76 +71,106 @@ impl Strict<'_> {
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
-    type Value = Value;
+    type Value = Json<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Strict<'_> {
-    type Value = Value;
+    type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
+        Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
+        Ok(Json::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
+        Ok(Json::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
+        Ok(Json::Number(value.into()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a number"))
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json<'de>, E> {
+        Number::from_f64(value).map(Json::Number).ok_or_else(|| E::custom("not a number"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(Cow::Borrowed(value)))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
+    fn visit_str<E>(self, value: &str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(Cow::Owned(value.to_owned())))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_string<E>(self, value: String) -> Result<Json<'de>, E> {
+        Ok(Json::Text(Cow::Owned(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json<'de>, A::Error> {
         self.enter()?;
         let mut values = Vec::new();
         loop {
             let place = Place::Index(self.place, values.len());
             match list.next_element_seed(Strict { place: &place, faults: self.faults })? {
                 Some(value) => values.push(value),
-                None => return Ok(Value::Array(values)),
+                None => return Ok(Json::List(values)),
             }
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Json<'de>, A::Error> {
         self.enter()?;
-        let mut fields = Map::new();
-        while let Some(key) = object.next_key::<String>()? {
-            let place = Place::Key(self.place, &key);
+        let mut fields = Vec::new();
+        while let Some(Name(name)) = object.next_key()? {
+            let place = Place::Key(self.place, &name);
             let value = object.next_value_seed(Strict { place: &place, faults: self.faults })?;
-            if fields.contains_key(&key) {
-                let mut faults = self.faults.borrow_mut();
-                if faults.as_slice().len() >= NAMED {
-                    return Err(A::Error::custom("too many faults"));
-                }
-                faults.add(place.pointer(), "stands twice in one object");
-            }
-            fields.insert(key, value);
+            fields.push((name, value));
         }
-        Ok(Value::Object(fields))
+        let fields = Fields::new(fields, |name| {
+            let mut faults = self.faults.borrow_mut();
+            if faults.as_slice().len() < NAMED {
+                faults.add(Place::Key(self.place, name).pointer(), "stands twice in one object");
+            }
+        });
+        Ok(Json::Object(fields))
+    }
+}
+
+/// A field's name, borrowed where it stands in the body as it is.
+struct Name<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Owned(name.to_owned())))
     }
 }
 
@@ -149,6 +192,21 @@ mod tests {
     }
 
     #[test]
+    fn of_a_body_that_is_wrong_all_over_no_more_than_twenty_places_are_named() {
+        let body: Vec<String> = (0..500).map(|n| format!(r#""k{n}": 1, "k{n}": 2"#)).collect();
+        assert_eq!(faults(&format!("{{{}}}", body.join(","))).len(), NAMED);
+    }
+
+    #[test]
+    fn texts_lie_in_the_body_unless_they_are_escaped() {
+        let body = br#"{"a": "plain", "b\n": "esc\taped"}"#;
+        let parsed = parse(body).unwrap();
+        let fields = parsed.as_object().unwrap();
+        assert!(matches!(fields.get("a"), Some(Json::Text(Cow::Borrowed("plain")))));
+        assert!(matches!(fields.get("b\n"), Some(Json::Text(Cow::Owned(text))) if text == "esc\taped"));
+    }
+
+    #[test]
     fn thirty_two_levels_are_read_and_thirty_three_are_not() {
         let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert!(parse(nested(32).as_bytes()).is_ok());
@@ -163,14 +221,16 @@ mod tests {
             assert_eq!(found.len(), 1, "{body}");
             assert!(found[0].1.contains("line") && !found[0].1.contains("secret"), "{found:?}");
         }
-        assert!(parse(b"\"\xff\"").is_err());
+        let refusal = parse(b"{\n\"a\": \"\xff\"}").unwrap_err();
+        assert_eq!(refusal.faults[0].detail, "is not UTF-8 (RFC 8259), at line 2 column 7");
     }
 
     proptest! {
         #[test]
         fn whatever_serde_reads_is_read_the_same(text in "\\PC{0,40}", n in any::<i64>(), f in -1e300..1e300) {
             let value = serde_json::json!({"t": text, "n": n, "f": f, "l": [null, true, {}], "o": {"u": u64::MAX}});
-            prop_assert_eq!(parse(value.to_string().as_bytes()).unwrap(), value);
+            let body = value.to_string();
+            prop_assert_eq!(parse(body.as_bytes()).unwrap().to_text(), body);
         }
 
         #[test]

@@ -8,92 +8,20 @@
 //! ```
 //! Fields nobody asked for are noted when the object is finished, or dropped: it cannot be forgotten.
 
-use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
-use carillon_domain::fault::{ErrorCode, Faults, check_text};
+use carillon_domain::fault::{ErrorCode, Faults};
 use carillon_domain::span::Seconds;
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
+use super::findings::{Findings, Must};
 use super::place::escape;
-
-/// Faults that are reported of one body; who makes more has the wrong body.
-const MOST_FAULTS: usize = 100;
-
-/// What to do with fields nobody knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unknown {
-    /// A fault: a typo of a backend must not pass for a default.
-    Refuse,
-    /// Named and left out: an installed app may be newer than the server.
-    Ignore,
-}
-
-/// What reading a body brought to light.
-#[derive(Debug)]
-pub(crate) struct Findings {
-    unknown: Unknown,
-    faults: RefCell<Faults>,
-    ignored: RefCell<Vec<String>>,
-}
-
-impl Findings {
-    pub(crate) fn new(unknown: Unknown) -> Self {
-        Self { unknown, faults: RefCell::default(), ignored: RefCell::default() }
-    }
-
-    pub(crate) fn add(&self, pointer: String, detail: impl Into<String>) {
-        self.add_code(ErrorCode::InvalidRequest, pointer, detail);
-    }
-
-    pub(crate) fn add_code(&self, code: ErrorCode, pointer: String, detail: impl Into<String>) {
-        let mut faults = self.faults.borrow_mut();
-        if faults.as_slice().len() < MOST_FAULTS {
-            faults.add_code(code, pointer, detail);
-        }
-    }
-
-    /// Takes over what a check of the domain found.
-    pub(crate) fn extend(&self, other: Faults) {
-        for fault in other.as_slice() {
-            self.add_code(fault.code, fault.pointer.clone(), fault.detail.clone());
-        }
-    }
-
-    fn note_unknown(&self, pointer: String) {
-        match self.unknown {
-            Unknown::Refuse => self.add_code(ErrorCode::UnknownField, pointer, "is not a known field"),
-            Unknown::Ignore => {
-                let mut ignored = self.ignored.borrow_mut();
-                if ignored.len() < MOST_FAULTS {
-                    ignored.push(pointer);
-                }
-            }
-        }
-    }
-
-    pub(crate) fn into_parts(self) -> (Faults, Vec<String>) {
-        (self.faults.into_inner(), self.ignored.into_inner())
-    }
-
-    fn text(&self, pointer: String, value: &Value, max: usize) -> Option<String> {
-        let Some(text) = value.as_str() else {
-            self.add(pointer, "must be a text");
-            return None;
-        };
-        let mut faults = Faults::new();
-        check_text(&mut faults, &pointer, text, max);
-        let fine = faults.is_empty();
-        self.extend(faults);
-        fine.then(|| text.to_owned())
-    }
-}
+use super::tree::{Fields, Json};
 
 /// An object being read.
 #[derive(Debug)]
 pub(crate) struct Object<'a> {
-    fields: &'a Map<String, Value>,
+    fields: &'a Fields<'a>,
     pointer: String,
     findings: &'a Findings,
     known: Vec<&'static str>,
@@ -101,13 +29,13 @@ pub(crate) struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// The body itself.
-    pub(crate) fn root(value: &'a Value, findings: &'a Findings) -> Option<Self> {
+    pub(crate) fn root(value: &'a Json<'a>, findings: &'a Findings) -> Option<Self> {
         Self::at_pointer(value, String::new(), findings)
     }
 
-    fn at_pointer(value: &'a Value, pointer: String, findings: &'a Findings) -> Option<Self> {
+    fn at_pointer(value: &'a Json<'a>, pointer: String, findings: &'a Findings) -> Option<Self> {
         match value {
-            Value::Object(fields) => Some(Self { fields, pointer, findings, known: Vec::with_capacity(8) }),
+            Json::Object(fields) => Some(Self { fields, pointer, findings, known: Vec::with_capacity(8) }),
             _ => {
                 findings.add(pointer, "must be an object");
                 None
@@ -141,27 +69,27 @@ impl<'a> Object<'a> {
     }
 
     /// A field as it stands; absent and null are the same.
-    pub(crate) fn value(&mut self, name: &'static str) -> Option<&'a Value> {
+    pub(crate) fn value(&mut self, name: &'static str) -> Option<&'a Json<'a>> {
         self.known.push(name);
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
     /// Whether a field is given as null.
     pub(crate) fn is_null(&self, name: &str) -> bool {
-        self.fields.get(name) == Some(&Value::Null)
+        self.fields.get(name).is_some_and(Json::is_null)
     }
 
     /// A field of which some other form is asked than the readers below know.
     pub(crate) fn read<T>(
         &mut self,
         name: &'static str,
-        must: &str,
-        read: impl FnOnce(&'a Value) -> Option<T>,
+        must: impl Must,
+        read: impl FnOnce(&'a Json<'a>) -> Option<T>,
     ) -> Option<T> {
         let value = self.value(name)?;
         let read = read(value);
         if read.is_none() {
-            self.fault(name, must);
+            self.fault(name, must.say());
         }
         read
     }
@@ -200,14 +128,14 @@ impl<'a> Object<'a> {
     /// A text of at most `max` bytes.
     pub(crate) fn opt_text(&mut self, name: &'static str, max: usize) -> Option<String> {
         let value = self.value(name)?;
-        self.findings.text(self.at(name), value, max)
+        self.findings.text(|| self.at(name), value, max)
     }
 
     /// A text that `parse` understands; `must` says what would be right.
     pub(crate) fn parsed<T>(
         &mut self,
         name: &'static str,
-        must: &str,
+        must: impl Must,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         self.read(name, must, |value| parse(value.as_str()?))
@@ -215,13 +143,13 @@ impl<'a> Object<'a> {
 
     /// True or false.
     pub(crate) fn boolean(&mut self, name: &'static str) -> Option<bool> {
-        self.read(name, "must be true or false", Value::as_bool)
+        self.read(name, "must be true or false", Json::as_bool)
     }
 
     /// A whole number, however its fraction of nothing is written.
     pub(crate) fn integer(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
-        let must = format!("must be a whole number from {} to {}", range.start(), range.end());
-        self.read(name, &must, |value| whole(value).filter(|n| range.contains(n)))
+        let must = || format!("must be a whole number from {} to {}", range.start(), range.end());
+        self.read(name, must, |value| whole(value).filter(|n| range.contains(n)))
     }
 
     /// An RFC 3339 time.
@@ -232,7 +160,7 @@ impl<'a> Object<'a> {
     /// A duration: `30m`, or whole seconds.
     pub(crate) fn duration(&mut self, name: &'static str) -> Option<Seconds> {
         self.read(name, "must be a duration such as 30s, 15m, 2h, 7d or 4w, or whole seconds", |value| match value {
-            Value::String(text) => Seconds::parse(text),
+            Json::Text(text) => Seconds::parse(text),
             other => whole(other).and_then(|n| u32::try_from(n).ok()).map(Seconds),
         })
     }
@@ -244,28 +172,36 @@ impl<'a> Object<'a> {
     }
 
     /// An object whose keys are the caller's own.
-    pub(crate) fn map(&mut self, name: &'static str) -> Option<&'a Map<String, Value>> {
-        self.read(name, "must be an object", Value::as_object)
+    pub(crate) fn map(&mut self, name: &'static str) -> Option<&'a Fields<'a>> {
+        self.read(name, "must be an object", Json::as_object)
     }
 
     /// A list of at most `max` items.
     pub(crate) fn list(&mut self, name: &'static str, max: usize) -> Option<Vec<Item<'a>>> {
-        let values = self.read(name, "must be a list", Value::as_array)?;
-        if values.len() > max {
-            self.fault(name, format!("has {} items, at most {max} are allowed", values.len()));
-            return None;
-        }
+        let values = self.items(name, max)?;
         let at = self.at(name);
         let item = |(i, value)| Item { value, pointer: format!("{at}/{i}"), findings: self.findings };
         Some(values.iter().enumerate().map(item).collect())
     }
 
-    /// A list of texts.
+    fn items(&mut self, name: &'static str, max: usize) -> Option<&'a [Json<'a>]> {
+        let values = self.read(name, "must be a list", Json::as_list)?;
+        if values.len() > max {
+            self.fault(name, format!("has {} items, at most {max} are allowed", values.len()));
+            return None;
+        }
+        Some(values)
+    }
+
+    /// A list of texts: of a thousand names, so nothing is made for one but its text.
     pub(crate) fn texts(&mut self, name: &'static str, max: usize, max_bytes: usize) -> Option<Vec<String>> {
-        let items = self.list(name, max)?;
+        let items = self.items(name, max)?;
+        let mut texts = Vec::with_capacity(items.len());
+        for (i, value) in items.iter().enumerate() {
+            texts.extend(self.findings.text(|| format!("{}/{i}", self.at(name)), value, max_bytes));
+        }
         // Every item is read, so that every fault is seen.
-        let texts: Vec<_> = items.iter().map(|item| item.text(max_bytes)).collect();
-        texts.into_iter().collect()
+        (texts.len() == items.len()).then_some(texts)
     }
 
     /// Ends reading: what nobody asked for is unknown.
@@ -274,7 +210,7 @@ impl<'a> Object<'a> {
 
 impl Drop for Object<'_> {
     fn drop(&mut self) {
-        for name in self.fields.keys().filter(|name| !self.known.contains(&name.as_str())) {
+        for (name, _) in self.fields.iter().filter(|(name, _)| !self.known.contains(name)) {
             self.findings.note_unknown(self.at(name));
         }
     }
@@ -282,8 +218,9 @@ impl Drop for Object<'_> {
 
 /// A whole number: `3`, and `3.0` and `3e0` too, which JSON does not tell apart (RFC 8259, section 6) and which languages whose
 /// numbers are floats may write. Beyond 2^53 a float is not the number that was meant.
-fn whole(value: &Value) -> Option<i64> {
+fn whole(value: &Json<'_>) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
+    let value = value.as_number()?;
     value.as_i64().or_else(|| {
         let float = value.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= EXACT)?;
         Some(float as i64)
@@ -293,20 +230,20 @@ fn whole(value: &Value) -> Option<i64> {
 /// An item of a list.
 #[derive(Debug)]
 pub(crate) struct Item<'a> {
-    value: &'a Value,
+    value: &'a Json<'a>,
     pointer: String,
     findings: &'a Findings,
 }
 
 impl<'a> Item<'a> {
     /// As it stands.
-    pub(crate) fn value(&self) -> &'a Value {
+    pub(crate) fn value(&self) -> &'a Json<'a> {
         self.value
     }
 
     /// A text of at most `max` bytes.
     pub(crate) fn text(&self, max: usize) -> Option<String> {
-        self.findings.text(self.pointer.clone(), self.value, max)
+        self.findings.text(|| self.pointer.clone(), self.value, max)
     }
 
     /// An object.

@@ -280,8 +280,8 @@ async fn what_waits_for_a_credential_says_so_and_is_woken_by_one() {
         (&one["status"], &one["reason"], &one["evidence"]),
         (&json!("queued"), &json!("credential"), &json!("none"))
     );
-    // As a dispatcher leaves what it puts off.
-    let put_off = "UPDATE chunks SET not_before = decode('58020000', 'hex') WHERE run_id = $1";
+    // As a dispatcher leaves what it puts off for a minute.
+    let put_off = "UPDATE chunks SET not_before = decode('3c000000', 'hex'), due_at = now() + interval '60 seconds' WHERE run_id = $1";
     t.sql.execute(put_off, &[&id]).await.expect("SQL");
     put(&t.key, "/v1/apps/shop/credentials/apns", apns_credential()).await.expect(201);
     let woken = "SELECT due_at < now() + interval '10 seconds' AND not_before = decode('00000000', 'hex') FROM chunks WHERE run_id = $1";

@@ -10,7 +10,8 @@ pub(super) fn cascade(object: &mut Object<'_>) -> Vec<CascadeLink> {
 }
 
 fn link(mut link: Object<'_>) -> Option<CascadeLink> {
-    let unless = link.need("unless", |object, name| object.parsed(name, &one_of(&Unless::texts()), Unless::from_text));
+    let unless =
+        link.need("unless", |object, name| object.parsed(name, || one_of(&Unless::texts()), Unless::from_text));
     let within = link.need("within", Object::duration);
     let sms = link.need("then", Object::object).and_then(|mut then| then.need("sms", Object::object).map(sms));
     Some(CascadeLink { unless: unless?, within: within?, sms: sms? })
@@ -29,9 +30,9 @@ fn sms(mut sms: Object<'_>) -> Sms {
 fn localized(sms: &mut Object<'_>) -> Vec<(String, String)> {
     let Some(map) = sms.map("localized") else { return Vec::new() };
     let mut texts = Vec::with_capacity(map.len());
-    for (locale, value) in map {
+    for (locale, value) in map.iter() {
         match value.as_str() {
-            Some(text) => texts.push((locale.clone(), text.to_owned())),
+            Some(text) => texts.push((locale.to_owned(), text.to_owned())),
             None => sms.faults(fault(format!("{}/{}", sms.at("localized"), escape(locale)), "must be a text")),
         }
     }

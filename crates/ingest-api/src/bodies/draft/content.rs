@@ -1,9 +1,8 @@
 //! Content as JSON has it.
 
 use super::{ANY, MANY, entry, fault, one_of};
-use crate::json::{Object, escape};
+use crate::json::{Fields, Object, escape};
 use carillon_domain::content::{Button, Content, InterruptionLevel, JsonText, Localized, Open, OpenAs, Overrides};
-use serde_json::Value;
 
 pub(super) fn content(mut c: Object<'_>) -> Content {
     Content {
@@ -17,7 +16,7 @@ pub(super) fn content(mut c: Object<'_>) -> Content {
         android_channel: c.opt_text("android_channel", ANY),
         interruption_level: c.parsed(
             "interruption_level",
-            &one_of(&InterruptionLevel::texts()),
+            || one_of(&InterruptionLevel::texts()),
             InterruptionLevel::from_text,
         ),
         open: open(&mut c),
@@ -36,7 +35,7 @@ fn open(parent: &mut Object<'_>) -> Option<Open> {
 
 fn read_open(mut open: Object<'_>) -> Option<Open> {
     let url = open.opt_text("url", ANY);
-    let target = open.parsed("as", &one_of(&OpenAs::texts()), OpenAs::from_text);
+    let target = open.parsed("as", || one_of(&OpenAs::texts()), OpenAs::from_text);
     let screen = open.opt_text("screen", ANY);
     match (url, screen) {
         (Some(url), None) => Some(Open::Url { url, target }),
@@ -71,17 +70,17 @@ fn buttons(c: &mut Object<'_>) -> Vec<Button> {
 }
 
 fn data(c: &mut Object<'_>) -> Vec<(String, JsonText)> {
-    let entries = c.map("data").into_iter().flatten();
-    entries.map(|(key, value)| (key.clone(), JsonText(value.to_string()))).collect()
+    let entries = c.map("data").into_iter().flat_map(Fields::iter);
+    entries.map(|(key, value)| (key.to_owned(), JsonText(value.to_text()))).collect()
 }
 
 fn localized(c: &mut Object<'_>) -> Vec<Localized> {
     let Some(map) = c.map("localized") else { return Vec::new() };
     let mut all = Vec::with_capacity(map.len());
-    for (locale, value) in map {
+    for (locale, value) in map.iter() {
         let at = format!("{}/{}", c.at("localized"), escape(locale));
         all.extend(entry(c, &at, value, |l| Localized {
-            locale: locale.clone(),
+            locale: locale.to_owned(),
             title: l.opt_text("title", ANY),
             subtitle: l.opt_text("subtitle", ANY),
             body: l.opt_text("body", ANY),
@@ -95,9 +94,9 @@ fn localized(c: &mut Object<'_>) -> Vec<Localized> {
 fn captions(l: &mut Object<'_>) -> Vec<(String, String)> {
     let Some(map) = l.map("buttons") else { return Vec::new() };
     let mut captions = Vec::with_capacity(map.len());
-    for (id, value) in map {
+    for (id, value) in map.iter() {
         match value.as_str() {
-            Some(text) => captions.push((id.clone(), text.to_owned())),
+            Some(text) => captions.push((id.to_owned(), text.to_owned())),
             None => l.faults(fault(format!("{}/{}", l.at("buttons"), escape(id)), "must be a text")),
         }
     }
@@ -105,6 +104,6 @@ fn captions(l: &mut Object<'_>) -> Vec<(String, String)> {
 }
 
 fn overrides(mut o: Object<'_>) -> Overrides {
-    let mut of = |name| o.map(name).map(|map| JsonText(Value::Object(map.clone()).to_string()));
+    let mut of = |name| o.map(name).map(|map| JsonText(map.to_text()));
     Overrides { apns: of("apns"), fcm: of("fcm"), webpush: of("webpush") }
 }

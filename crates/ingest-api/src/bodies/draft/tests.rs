@@ -1,7 +1,7 @@
 use super::*;
 use carillon_domain::content::Open;
 use carillon_domain::fault::ErrorCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn now() -> Timestamp {
     "2026-11-21T00:00:00Z".parse().unwrap()

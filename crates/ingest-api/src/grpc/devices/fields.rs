@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::time::to_wire;
 use crate::bodies::device::DeviceBody;
-use crate::json::{Findings, FromJson as _, Object, Unknown};
+use crate::json::{Findings, FromJson as _, Json, Object, Unknown};
 use crate::refusal::Refusal;
 
 /// What can be cleared by its name: what REST takes as null and protobuf cannot say otherwise.
@@ -32,7 +32,7 @@ pub(super) fn change(fields: pb::DeviceFields, clear: &[String]) -> Result<Devic
             faults.add(format!("/clear/{i}"), "is given as well");
         }
     }
-    let body = Value::Object(body);
+    let body = Json::from(Value::Object(body));
     let findings = Findings::new(Unknown::Refuse);
     let read = Object::root(&body, &findings).and_then(|mut object| DeviceBody::from_json(&mut object));
     faults.extend(findings.into_parts().0);

@@ -3,16 +3,16 @@
 use std::marker::PhantomData;
 
 use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
 use carillon_domain::limits;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::super::body::{check_json, read_body};
 use super::super::frame::Frame;
 use super::super::idempotency::check_idempotency_key;
 use super::Problem;
 use crate::bodies::draft::{Valid, read_value};
-use crate::json::{Findings, Object, Unknown, parse};
+use crate::json::{Findings, Json, Object, Unknown};
 use crate::refusal::Refusal;
 
 /// How large a body may be.
@@ -34,9 +34,9 @@ impl Size for Batch {
     const BYTES: usize = limits::BATCH_BODY_BYTES;
 }
 
-/// A parsed JSON body of at most so many bytes.
+/// The bytes of a JSON body, of which there are at most so many. What is parsed of them borrows from them.
 pub(super) struct RawJson<L> {
-    pub(super) value: Value,
+    pub(super) bytes: Bytes,
     limit: PhantomData<L>,
 }
 
@@ -48,7 +48,7 @@ impl<L: Size, S: Send + Sync> FromRequest<S> for RawJson<L> {
         let frame = parts.extensions.get::<Frame>().ok_or_else(Refusal::internal)?;
         let bytes = read_body(&parts.headers, body, L::BYTES, frame).await?;
         check_json(&parts.headers)?;
-        Ok(Self { value: parse(&bytes)?, limit: PhantomData })
+        Ok(Self { bytes, limit: PhantomData })
     }
 }
 
@@ -58,7 +58,7 @@ impl<L: Size, S: Send + Sync> FromRequest<S> for RawJson<L> {
 /// Only for the batch as a whole; what is wrong with one item is that item's answer.
 #[expect(clippy::type_complexity, reason = "what send_all takes")]
 pub(super) fn read_batch(
-    body: &Value,
+    body: &Json<'_>,
     now: Timestamp,
 ) -> Result<Vec<(Result<Valid, Refusal>, Option<String>)>, Refusal> {
     let findings = Findings::new(Unknown::Refuse);
@@ -76,7 +76,7 @@ pub(super) fn read_batch(
     }
 }
 
-fn read_item(item: &Value, now: Timestamp) -> (Result<Valid, Refusal>, Option<String>) {
+fn read_item(item: &Json<'_>, now: Timestamp) -> (Result<Valid, Refusal>, Option<String>) {
     let findings = Findings::new(Unknown::Refuse);
     let read = Object::root(item, &findings).map(|mut object| {
         let key = object.parsed("idempotency_key", "must be 1-255 printable ASCII characters", |text| {
@@ -86,7 +86,7 @@ fn read_item(item: &Value, now: Timestamp) -> (Result<Valid, Refusal>, Option<St
         key
     });
     let (faults, _) = findings.into_parts();
-    match (read, item.get("notification")) {
+    match (read, item.as_object().and_then(|item| item.get("notification"))) {
         (Some(key), Some(notification)) if faults.is_empty() => {
             let sent = read_value(notification, now).and_then(|sent| match sent.dry_run {
                 false => Ok(sent.notification),

@@ -1,5 +1,6 @@
+use super::super::findings::{MOST_FAULTS, Unknown};
 use super::*;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 fn read<T>(
     value: Value,
@@ -7,6 +8,7 @@ fn read<T>(
     read: impl FnOnce(&mut Object<'_>) -> T,
 ) -> (Option<T>, Vec<(String, String)>, Vec<String>) {
     let findings = Findings::new(unknown);
+    let value = Json::from(value);
     let read = Object::root(&value, &findings).map(|mut object| read(&mut object));
     let (faults, ignored) = findings.into_parts();
     (read, faults.as_slice().iter().map(|f| (f.pointer.clone(), f.detail.clone())).collect(), ignored)
