@@ -119,7 +119,8 @@ impl Row {
 
     /// Why it does not count.
     fn doubted(&self) -> Option<String> {
-        let faster = self.is_floor && !self.less_is_better && self.floor > 0.0 && self.ratio.median > 1.0;
+        let better = if self.less_is_better { self.ratio.median < 1.0 } else { self.ratio.median > 1.0 };
+        let faster = self.is_floor && self.floor > 0.0 && better;
         self.doubt.clone().or_else(|| faster.then(|| "ours is faster than its floor".to_owned()))
     }
 
