@@ -33,15 +33,17 @@ impl Brake {
         self.faded_at = Some(now);
     }
 
-    /// Counts an answer. True for a suspicious one when nearly all are.
-    pub(crate) fn engages(&mut self, suspicious: bool, now: Instant) -> bool {
+    /// Counts a suspicious answer. True when nearly all are.
+    pub(crate) fn engages(&mut self, now: Instant) -> bool {
         self.fade(now);
-        if !suspicious {
-            self.others += 1.0;
-            return false;
-        }
         self.suspicious += 1.0;
         self.suspicious > BRAKE_COUNT && self.suspicious >= (self.suspicious + self.others) * BRAKE_SHARE
+    }
+
+    /// Counts so many others.
+    pub(crate) fn others(&mut self, count: u32, now: Instant) {
+        self.fade(now);
+        self.others += f64::from(count);
     }
 }
 
@@ -52,8 +54,8 @@ mod tests {
     #[test]
     fn what_was_counted_fades() {
         let (mut brake, now) = (Brake::default(), Instant::now());
-        assert!((0..50).all(|_| !brake.engages(true, now)));
-        assert!(!brake.engages(true, now + BRAKE_HALF_LIFE), "half of fifty and one are not more than fifty");
-        assert!((0..40).any(|_| brake.engages(true, now + BRAKE_HALF_LIFE)));
+        assert!((0..50).all(|_| !brake.engages(now)));
+        assert!(!brake.engages(now + BRAKE_HALF_LIFE), "half of fifty and one are not more than fifty");
+        assert!((0..40).any(|_| brake.engages(now + BRAKE_HALF_LIFE)));
     }
 }

@@ -1,6 +1,7 @@
 //! Opened credentials, kept while their version is in use.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,36 +23,63 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Opened<C> {
     pub(crate) credential: Arc<C>,
     gate: Mutex<Gate>,
+    /// What the gate said of itself when it was last changed: while all is well nobody needs to lock it.
+    calm: AtomicBool,
 }
 
 impl<C> Opened<C> {
+    fn new(credential: C) -> Self {
+        Self { credential: Arc::new(credential), gate: Mutex::default(), calm: AtomicBool::new(true) }
+    }
+
     /// See [`Gate::admit`].
     pub(crate) fn admit(&self, host: &str, now: Instant) -> Admission {
-        self.gate().admit(host, now)
+        if self.is_calm() { Admission::Go } else { self.change(|gate| gate.admit(host, now)) }
     }
 
     /// See [`Gate::brakes`].
-    pub(crate) fn brakes(&self, suspicious: bool, now: Instant) -> Brakes {
-        self.gate().brakes(suspicious, now)
+    pub(crate) fn brakes(&self, now: Instant) -> Brakes {
+        self.change(|gate| gate.brakes(now))
+    }
+
+    /// See [`Gate::answered`].
+    pub(crate) fn answered(&self, count: u32, now: Instant) {
+        self.change(|gate| gate.answered(count, now));
     }
 
     /// See [`Gate::closed`].
     pub(crate) fn closed<'h>(&self, hosts: impl Iterator<Item = &'h str>, now: Instant) -> Option<Duration> {
-        self.gate().closed(hosts, now)
+        self.change(|gate| gate.closed(hosts, now))
     }
 
     /// See [`Gate::learn`]; `breakers` counts the open ones.
     pub(crate) fn learn(&self, lesson: Lesson, host: &str, now: Instant, breakers: &Gauge) -> Change {
-        let mut gate = self.gate();
-        let change = gate.learn(lesson, host, now);
-        if change == Change::Opened {
-            gate.count(host, breakers);
+        if lesson == Lesson::Works && self.is_calm() {
+            return Change::None;
         }
-        change
+        self.change(|gate| {
+            let change = gate.learn(lesson, host, now);
+            if change == Change::Opened {
+                gate.count(host, breakers);
+            }
+            change
+        })
     }
 
-    fn gate(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    /// See [`Gate::forget`].
+    fn forget(&self, now: Instant) {
+        self.change(|gate| gate.forget(now));
+    }
+
+    fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Acquire)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Gate) -> T) -> T {
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut gate);
+        self.calm.store(gate.is_calm(), Ordering::Release);
+        changed
     }
 }
 
@@ -93,8 +121,7 @@ impl<P: Provider> Credentials<P> {
         };
         let plaintext =
             self.vault.open(&context, &chunk.sealed).map_err(|error| Misconfigured(error.to_string().into()))?;
-        let credential = Arc::new(provider.open(plaintext.expose())?);
-        let opened = Arc::new(Opened { credential, gate: Mutex::default() });
+        let opened = Arc::new(Opened::new(provider.open(plaintext.expose())?));
         Ok(self.lock().keep(name, opened))
     }
 
@@ -117,7 +144,7 @@ impl<C> Known<C> {
             return;
         }
         self.forgot_at = Some(now);
-        self.by_name.values().for_each(|(opened, _)| opened.gate().forget(now));
+        self.by_name.values().for_each(|(opened, _)| opened.forget(now));
     }
 
     /// Two chunks may open the same credential at once: the first one's state counts.
@@ -138,6 +165,7 @@ impl<C> Known<C> {
 mod tests {
     use super::*;
     use crate::breaker::OPENS_AFTER;
+    use crate::gate::Reach;
     use crate::host::STALE;
     use carillon_telemetry::metrics::gauge;
     use carillon_telemetry::names;
@@ -145,7 +173,7 @@ mod tests {
     #[test]
     fn a_host_that_nobody_sends_to_any_more_is_not_shown_as_down_for_ever() {
         let (now, shown) = (Instant::now(), gauge(&names::INFLIGHT, &[("stage", "breakers of forgotten hosts")]));
-        let opened = Arc::new(Opened { credential: Arc::new(()), gate: Mutex::default() });
+        let opened = Arc::new(Opened::new(()));
         (0..OPENS_AFTER).for_each(|_| _ = opened.learn(Lesson::Fails, "gone.example", now, &shown));
         let mut known = Known { by_name: HashMap::new(), uses: 0, forgot_at: None };
         known.keep(("tenant".to_owned(), "app".to_owned(), 1), opened);
@@ -153,5 +181,23 @@ mod tests {
         assert_eq!(shown.get(), 1);
         known.forget(now + STALE * 2);
         assert_eq!(shown.get(), 0);
+    }
+
+    #[test]
+    fn what_the_gate_learns_is_heeded_although_nobody_asks_it_while_all_is_well() {
+        let (now, shown) = (Instant::now(), gauge(&names::INFLIGHT, &[("stage", "breakers of a calm gate")]));
+        let opened = Opened::new(());
+        assert_eq!(opened.learn(Lesson::Works, "a.example", now, &shown), Change::None);
+        let pause = Duration::from_secs(5);
+        opened.learn(Lesson::Away(pause), "a.example", now, &shown);
+        assert_eq!(opened.admit("a.example", now), Admission::Hold(pause, Reach::Host));
+        assert_eq!(opened.admit("b.example", now), Admission::Go);
+        assert_eq!(opened.admit("a.example", now + pause), Admission::Go);
+        opened.learn(Lesson::Works, "a.example", now + pause, &shown);
+        assert!(opened.is_calm());
+        opened.learn(Lesson::Pause(pause), "a.example", now + pause, &shown);
+        assert_eq!(opened.admit("b.example", now + pause), Admission::Hold(pause, Reach::Credential));
+        assert_eq!(opened.admit("b.example", now + pause * 2), Admission::Go);
+        assert!(opened.is_calm());
     }
 }

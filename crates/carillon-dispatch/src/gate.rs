@@ -154,15 +154,25 @@ impl Gate {
         self.hosts.retain(|_, known| !known.is_stale(now));
     }
 
-    /// Told of each refusal that kills a token if it is alone, and of every other final answer. When nearly all answers are
-    /// such refusals the token is not to be retired, and the app's messages are held.
-    pub(crate) fn brakes(&mut self, suspicious: bool, now: Instant) -> Brakes {
-        if !self.brake.engages(suspicious, now) {
+    /// Told of each refusal that kills a token if it is alone. When nearly all answers are such refusals the token is not to be
+    /// retired, and the app's messages are held.
+    pub(crate) fn brakes(&mut self, now: Instant) -> Brakes {
+        if !self.brake.engages(now) {
             return Brakes::No;
         }
         let known = self.closed_until.is_some_and(|until| until > now);
         self.close_for(BRAKE_HOLD, now);
         if known { Brakes::Still } else { Brakes::Now }
+    }
+
+    /// Told of so many other final answers.
+    pub(crate) fn answered(&mut self, count: u32, now: Instant) {
+        self.brake.others(count, now);
+    }
+
+    /// Whether it lets everything go, and would after any success.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.closed_until.is_none() && self.hosts.is_empty()
     }
 
     /// How long the brake holds what it spared.

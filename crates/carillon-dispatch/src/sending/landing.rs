@@ -26,12 +26,12 @@ impl<'a, P: Provider> Sending<'a, P> {
         open.attempts = open.attempts.saturating_add(1);
         let engine = self.engine;
         engine.meters.attempt(&verdict, now.saturating_duration_since(left));
-        self.engine.learn(self.chunk, &self.opened, open.host, &verdict, now);
+        engine.learn(self.chunk, &self.opened, open.host, &verdict, now);
         self.line.landed(open);
-        let time = self.engine.time(now);
+        let time = engine.time(now);
         if let Verdict::Sent { .. } = verdict {
             let took = Duration::try_from(time.duration_since(self.chunk.released_at)).unwrap_or_default();
-            self.engine.meters.end_to_end.observe(took);
+            engine.meters.end_to_end.observe(took);
         }
         if self.is_braked(&verdict, now) {
             let progress = plan::held(Gate::brake_hold(), open.attempts, time, self.chunk.facts.expires_at);
@@ -71,18 +71,30 @@ impl<'a, P: Provider> Sending<'a, P> {
     }
 
     /// Whether the token must be spared because nearly all of the app's tokens get this answer.
-    fn is_braked(&self, verdict: &Verdict, now: Instant) -> bool {
+    fn is_braked(&mut self, verdict: &Verdict, now: Instant) -> bool {
         match verdict {
             Verdict::Rejected { token: TokenFate::RetireUnlessMany, .. } => {
-                let brakes = self.opened.brakes(true, now);
+                self.count_answers(now);
+                let brakes = self.opened.brakes(now);
                 if brakes == Brakes::Now {
                     let facts = &self.chunk.facts;
                     tracing::error!(tenant.id = %facts.tenant, app.id = %facts.app, "nearly all tokens are refused: is the credential one of another app or environment?");
                 }
                 brakes != Brakes::No
             }
-            Verdict::Sent { .. } | Verdict::Rejected { .. } => self.opened.brakes(false, now) != Brakes::No,
+            Verdict::Sent { .. } | Verdict::Rejected { .. } => {
+                self.answered += 1;
+                false
+            }
             _ => false,
+        }
+    }
+
+    /// Tells the brake of the answers that came together.
+    pub(super) fn count_answers(&mut self, now: Instant) {
+        let answered = std::mem::take(&mut self.answered);
+        if answered > 0 {
+            self.opened.answered(answered, now);
         }
     }
 }

@@ -5,6 +5,7 @@ mod config;
 mod connection;
 mod driver;
 mod exchange;
+mod lease;
 mod pace;
 mod roster;
 
@@ -22,9 +23,9 @@ use crate::response::Response;
 use crate::tasks::{Spawner, Tasks};
 use crate::trust::{ClientIdentity, Trust, TrustError};
 use config::Counters;
-use connection::Connection;
 use exchange::{Unanswered, exchange};
 use http::uri::{Authority, Scheme};
+use lease::{Lease, Waiting};
 use roster::{Pick, Roster};
 use rustls::ClientConfig;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,12 +75,6 @@ pub enum PoolError {
     /// The host cannot stand in a request.
     #[error(transparent)]
     Origin(#[from] OriginError),
-}
-
-/// A stream on a connection, given back when dropped.
-struct Lease<'a> {
-    connection: Arc<Connection>,
-    inner: &'a Inner,
 }
 
 impl Http2Pool {
@@ -139,7 +134,8 @@ impl Http2Pool {
     /// # Errors
     /// [`RequestError`] says whether it is safe to send the request again.
     pub async fn request(&self, request: Request<'_>) -> Result<Response, RequestError> {
-        self.request_by(request, Instant::now() + self.inner.config.request_timeout).await
+        let now = Instant::now();
+        self.ask(request, now, now + self.inner.config.request_timeout).await
     }
 
     /// Like [`Http2Pool::request`], with an earlier deadline; a later one than the configured time is cut to that.
@@ -147,10 +143,18 @@ impl Http2Pool {
     /// # Errors
     /// As [`Http2Pool::request`].
     pub async fn request_by(&self, request: Request<'_>, deadline: Instant) -> Result<Response, RequestError> {
+        let now = Instant::now();
+        self.ask(request, now, deadline.min(now + self.inner.config.request_timeout)).await
+    }
+
+    async fn ask(&self, request: Request<'_>, now: Instant, deadline: Instant) -> Result<Response, RequestError> {
         let inner = &self.inner;
-        let deadline = deadline.min(Instant::now() + inner.config.request_timeout);
         for sent in 0..=MAX_RESENDS {
-            let lease = self.stream(deadline).await?;
+            let now = if sent == 0 { now } else { Instant::now() };
+            let lease = match self.try_stream(now) {
+                Some(settled) => settled?,
+                None => self.wait_for_stream(deadline).await?,
+            };
             let head = request.head(&inner.scheme, &inner.authority)?;
             if sent > 0 {
                 inner.counters.resent.fetch_add(1, Ordering::Relaxed);
@@ -182,10 +186,7 @@ impl Http2Pool {
     }
 
     /// Takes a stream, waiting for one at most until `deadline`.
-    async fn stream(&self, deadline: Instant) -> Result<Lease<'_>, RequestError> {
-        if let Some(settled) = self.try_stream() {
-            return settled;
-        }
+    async fn wait_for_stream(&self, deadline: Instant) -> Result<Lease<'_>, RequestError> {
         let inner = &*self.inner;
         let _waiting = Waiting::enter(inner)?;
         loop {
@@ -193,7 +194,7 @@ impl Http2Pool {
             tokio::pin!(freed);
             // Listen first, look second: what is freed in between is not missed.
             freed.as_mut().enable();
-            if let Some(settled) = self.try_stream() {
+            if let Some(settled) = self.try_stream(Instant::now()) {
                 return settled;
             }
             if timeout_at(deadline, freed).await.is_err() {
@@ -203,9 +204,9 @@ impl Http2Pool {
     }
 
     /// Takes a stream or settles that there will be none; `None` when it is worth waiting. Starts a connect if one is due.
-    fn try_stream(&self) -> Option<Result<Lease<'_>, RequestError>> {
+    fn try_stream(&self, now: Instant) -> Option<Result<Lease<'_>, RequestError>> {
         let inner = &*self.inner;
-        let picked = lock(&inner.roster).pick(inner.config.connections, inner.config.spread_at, Instant::now());
+        let picked = lock(&inner.roster).pick(inner.config.connections, inner.config.spread_at, now);
         if picked.connect {
             self.inner.start_connect();
         }
@@ -276,30 +277,6 @@ impl Inner {
             ((0, ..), None) => RequestError::Connect(ConnectError::Timeout(Stage::Tcp)),
             _ => RequestError::NotSent(NotSent::NoStream),
         }
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        self.connection.state.give_stream_back();
-        self.inner.freed.notify_one();
-    }
-}
-
-/// A request in the queue for a stream.
-struct Waiting<'a>(&'a Inner);
-
-impl<'a> Waiting<'a> {
-    fn enter(inner: &'a Inner) -> Result<Self, RequestError> {
-        let place = Waiting(inner);
-        let before = inner.waiting.fetch_add(1, Ordering::SeqCst);
-        if before < inner.config.max_waiting { Ok(place) } else { Err(RequestError::NotSent(NotSent::TooManyWaiting)) }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
