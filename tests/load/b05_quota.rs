@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::Options;
 use crate::dispatch::{Dispatch, Setup};
 use crate::pairs::{By, Measured, Pairs, Spread};
-use crate::report::Row;
+use crate::report::{Row, say};
 use crate::stack::Stack;
 
 const DELAY_MS: u64 = 80;
@@ -36,8 +36,11 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     dispatch.ours().await?;
     let (mut measured, mut throttled) = (Vec::new(), 0);
     for _ in 0..options.pairs {
-        measured.push(dispatch.ours().await?);
-        throttled += dispatch.simulators.count("fcm").await?.throttled;
+        let one = dispatch.ours().await?;
+        let refused = dispatch.simulators.count("fcm").await?.throttled;
+        say(&format!("    {:.0}/s, {:.3} of the quota, {refused} refused over it", one.rate(), used(&one)));
+        measured.push(one);
+        throttled += refused;
     }
     // A connection that was told to go, or cut for a breach of the protocol, would have been followed by another.
     let (open, opened) = dispatch.simulators.connections("fcm").await?;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::dispatch::{Dispatch, Setup};
 use crate::pairs::{By, Measured, Pairs, Spread};
-use crate::report::Row;
+use crate::report::{Row, say};
 use crate::stack::Stack;
 use crate::{Options, subscriptions};
 
@@ -28,7 +28,9 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     let pairs = Pairs::measure(options.pairs, || dispatch.ours(), floor).await?;
     let by = By::Cost(Measured::own_us);
     let mut row = Row::of("B6", "Web Push, a fresh key a message", "us/push", [0.60, 0.80, 0.92], by, &pairs);
-    row.figures["floor_crypto_us"] = json!(Spread::of(crypto.into_inner().unwrap_or_default()).median);
+    let crypto = Spread::of(crypto.into_inner().unwrap_or_default()).median;
+    say(&format!("    {crypto:.1} us of the floor are cryptography"));
+    row.figures["floor_crypto_us"] = json!(crypto);
     let words =
         "keys, agreement, HKDF and AES-128-GCM of the same messages with ring, and a bare h2 loop that sends them";
     Ok(row.reference(words).bound_by("the agreement of keys; then as B4"))
