@@ -18,13 +18,14 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 const CONNECT: Duration = Duration::from_secs(2);
 /// A connection that rested this long is asked before it is used.
 const RESTED: Duration = Duration::from_secs(5);
-/// A busy connection is asked every so many uses.
+/// A busy connection is asked every so many uses, and plans its statements anew where it keeps plans.
 const USES_BETWEEN_CHECKS: usize = 64;
 
-/// The workers' statements find their rows by keys, in an order that does not depend on how many there are. So each is planned once a
-/// connection: for a group of reports planning took more time than all else but its deliveries. And as such a plan stays while tables
-/// grow, it must not be one that is right for an empty table only: a new week begins with empty ones.
-const BY_KEYS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off";
+/// The statements of collector and segmenter find their rows by keys. So each is planned for many executions: for a group of reports planning took
+/// more time than all else but its deliveries. As such a plan stays while tables grow, it is made again now and then
+/// ([`USES_BETWEEN_CHECKS`]), and is kept from what is right for an empty table only: a new week begins with empty ones.
+const BY_KEYS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off \
+    -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off";
 
 /// The database. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
@@ -47,8 +48,8 @@ impl Store {
         Self::open_with(config, service, "")
     }
 
-    /// As [`Store::open`], for services that work on what was accepted: all that they ask for they find by keys, and it is planned so. What is
-    /// narrowed by whatever callers ask for is not for such a store: devices as they register, lists, counts.
+    /// As [`Store::open`], for the ledger and the segmenter: all that they ask for they find by keys, and it is planned so. What is narrowed by
+    /// whatever callers ask for is not for such a store (devices as they register, lists, counts), and neither are the looks for cascades.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -68,6 +69,7 @@ impl Store {
                 "-c statement_timeout={} -c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC {planning}",
                 config.statement_ms
             ));
+        let keeps_plans = planning == BY_KEYS;
         let tls = crate::tls::connector(&mut pg, config.ca.as_deref())?;
         let manager =
             Manager::from_config(pg.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
@@ -75,9 +77,18 @@ impl Store {
             .max_size(config.connections.clamp(1, 100))
             .timeouts(Timeouts { wait: Some(config.wait()), create: Some(CONNECT), recycle: Some(CONNECT) })
             .runtime(Runtime::Tokio1)
-            .pre_recycle(Hook::async_fn(|connection, metrics| {
-                let due = metrics.last_used() > RESTED || metrics.recycle_count % USES_BETWEEN_CHECKS == 0;
-                Box::pin(async move { if due { check_writable(connection).await } else { Ok(()) } })
+            .pre_recycle(Hook::async_fn(move |connection, metrics| {
+                let many = metrics.recycle_count % USES_BETWEEN_CHECKS == 0;
+                let due = metrics.last_used() > RESTED || many;
+                Box::pin(async move {
+                    if due {
+                        check_writable(connection).await?;
+                    }
+                    if many && keeps_plans {
+                        connection.batch_execute("DISCARD PLANS").await.map_err(HookError::Backend)?;
+                    }
+                    Ok(())
+                })
             }))
             .build()
             .map_err(|e| Error::Refused(e.to_string()))?;

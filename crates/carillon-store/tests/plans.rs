@@ -6,9 +6,12 @@
 #[allow(dead_code, reason = "each of the test binaries uses its part")]
 mod world;
 
+use carillon_domain::cascade::Unless;
+use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{ChunkId, NotificationId};
 use carillon_domain::platform::{Lane, Platform};
-use world::{World, sent};
+use carillon_store::{Selector, SelectorName};
+use world::{NewCascadeShape, World, closed, sent};
 
 /// One round of everything that sending takes.
 async fn send(world: &World, device: &str) {
@@ -27,21 +30,62 @@ async fn send(world: &World, device: &str) {
     world.store.due_chunks(Platform::Apns, Lane::Transactional, 100, 50).await.unwrap();
     world.store.outstanding(Lane::Transactional).await.unwrap();
     world.store.due_notifications(10).await.unwrap();
+    world.store.due_lanes().await.unwrap();
+    world.store.due_paused(10).await.unwrap();
     world.store.close_cancelled(0).await.unwrap();
+    world.store.close_expired(0).await.unwrap();
     world.store.take_up_resumed().await.unwrap();
+    world.store.finish_stale(30.0, None).await.unwrap();
+    world.store.cancel_orphans().await.unwrap();
+    world.store.absent_publishers().await.unwrap();
+    world.store.publish_for(&[7]).await.unwrap();
+    world.store.purge().await.unwrap();
+    look_for_audiences(world, device).await;
+}
+
+/// Everything that audiences are read by.
+async fn look_for_audiences(world: &World, device: &str) {
+    let (expansion, _) = world.store.expand(&[]).await.unwrap();
+    let names = [
+        SelectorName::Device(device.to_owned()),
+        SelectorName::User(device.to_owned()),
+        SelectorName::Phone("+48501502503".to_owned()),
+    ];
+    let selectors = names.map(|name| Selector { run: 0, app_key: world.app, name });
+    for after in [None, Some("u:")] {
+        expansion.select(&selectors, after, 100).await.unwrap();
+    }
+    expansion.page(world.app, Some("u:"), &[], &[], 100).await.unwrap();
+    expansion.page(world.app, None, &[Platform::Apns], &[], 100).await.unwrap();
+    expansion.outstanding(Lane::Bulk, world.tenant).await.unwrap();
+    expansion.abandon().await.unwrap();
+}
+
+/// The same, of a person to whom a text message may follow.
+async fn with_cascade(world: &World, device: &str) {
+    world.device(device, device).await;
+    let id = world.accept().await;
+    let chunk = world.expand(id, &[device], Some(NewCascadeShape { unless: Unless::Read, within: 60 })).await;
+    let grant = world.claim(chunk).await.unwrap();
+    world.report(chunk, grant.lease, vec![closed(0, Status::Failed, Some(Reason::TokenInvalid))], true).await;
 }
 
 #[tokio::test]
-async fn what_was_planned_for_empty_tables_reads_no_table_through_when_they_have_grown() {
+async fn what_was_planned_for_empty_tables_reads_none_through_for_long_when_they_have_grown() {
     let world = World::new().await;
     send(&world, "first").await;
+    with_cascade(&world, "first of all").await;
     let full = "INSERT INTO deliveries (run_id, subject, link, tenant_key, bits)
                 SELECT carillon_first_run_id(now()), i, 0, 1, 2 FROM generate_series(1, 20000) i;
                 INSERT INTO notifications (notification_id, tenant_key, app_key, body, state, lane, run_id, run_started_at, expires_at)
                 SELECT carillon_first_run_id(now() + i * interval '1 ms'), 1, 1, '', 5, 1, carillon_first_run_id(now() + i * interval '1 ms'),
                     now(), now() FROM generate_series(1, 20000) i;
                 INSERT INTO devices (tenant_key, app_key, device, person, platform, os)
-                SELECT 1, 1, 'x' || i, 'd:x' || i, 1, 1 FROM generate_series(1, 20000) i";
+                SELECT 1, 1, 'x' || i, 'd:x' || i, 1, 1 FROM generate_series(1, 20000) i;
+                INSERT INTO cascades (run_id, link, person_number, notification_id, tenant_key, app_key, person, unless, within_seconds,
+                    open_devices, released_at, due_at)
+                SELECT carillon_first_run_id(now()), 1, i, carillon_first_run_id(now()), 1, 1, 'u:' || i, 4, 60, 1, now(), now() + interval '1 h'
+                FROM generate_series(1, 20000) i";
     world.sql.batch_execute(full).await.unwrap();
     let other = world.other_tenant("other").await;
     let run = world.waiting_chunks(other, 300, 10).await;
@@ -52,8 +96,13 @@ async fn what_was_planned_for_empty_tables_reads_no_table_through_when_they_have
         .unwrap();
     while world.store.close_cancelled(0).await.unwrap() {}
     assert_eq!(world.claim(ChunkId { run, number: 1 }).await, None);
+    for _ in 0..64 {
+        world.store.ping().await.unwrap();
+    }
+    world.sql.batch_execute("SELECT pg_stat_reset()").await.unwrap();
     for device in ["second", "third"] {
         send(&world, device).await;
+        with_cascade(&world, &format!("{device} of all")).await;
     }
     let World { store, sql, .. } = world;
     drop(store);

@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// # Errors
 /// [`StartError`] when the configuration cannot work.
 pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
-    let store = Store::open_for_work(&config.database, "sms-cascade")
+    let store = Store::open(&config.database, "sms-cascade")
         .map_err(|error| StartError::misconfigured(error.to_string()))?;
     let sender = deliver::Sender::new(&config, &scope)?;
     let batches = Arc::new(batch::Batches::new(&config.cascade, store.clone(), sender, &scope));
