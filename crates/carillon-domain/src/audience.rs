@@ -58,16 +58,11 @@ impl Audience {
 
     /// Removes repeats and sorts, so that equal audiences are equal.
     pub fn normalize(&mut self) {
-        self.devices.sort_unstable();
-        self.devices.dedup();
-        self.users.sort_unstable();
-        self.users.dedup();
-        self.phones.sort_unstable();
-        self.phones.dedup();
-        self.platforms.sort_unstable();
-        self.platforms.dedup();
-        self.os.sort_unstable();
-        self.os.dedup();
+        normalize(&mut self.devices);
+        normalize(&mut self.users);
+        normalize(&mut self.phones);
+        normalize(&mut self.platforms);
+        normalize(&mut self.os);
     }
 
     /// Checks ids and bounds. Pointers start with `at` (`/to`).
@@ -90,9 +85,27 @@ impl Audience {
     }
 }
 
+/// Long lists mostly come in order already.
+fn normalize<T: Ord>(list: &mut Vec<T>) {
+    if !list.is_sorted_by(|a, b| a < b) {
+        list.sort_unstable();
+        list.dedup();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_put_in_order_and_say_everything_once() {
+        for (given, kept) in [(&["a", "b"][..], &["a", "b"][..]), (&["b", "a"], &["a", "b"]), (&["a", "a"], &["a"])] {
+            let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            let mut audience = Audience { users: of(given), ..Default::default() };
+            audience.normalize();
+            assert_eq!(audience.users, of(kept));
+        }
+    }
 
     #[test]
     fn a_narrowing_alone_narrows_all() {

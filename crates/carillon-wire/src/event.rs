@@ -5,6 +5,7 @@ use crate::events::splice::What;
 use crate::events::{
     DataEntry, DispatchChunk, DispatchChunks, NotificationBody, NotificationsAccepted, Splice, Target,
 };
+use crate::names::{pack, unpack};
 use bytes::Bytes;
 use carillon_broker::{DecodeError, Event};
 use carillon_domain::content::JsonText;
@@ -81,6 +82,8 @@ pub fn encode_body(notification: &Notification) -> Vec<u8> {
 pub fn into_body(notification: Notification) -> Vec<u8> {
     let mut draft = notification.into_draft();
     let (data, overrides) = (std::mem::take(&mut draft.content.data), std::mem::take(&mut draft.content.overrides));
+    let (devices, users) = (pack(&draft.to.devices), pack(&draft.to.users));
+    (draft.to.devices, draft.to.users) = (Vec::new(), Vec::new());
     let text = |json: Option<JsonText>| json.map(|json| json.0).unwrap_or_default();
     NotificationBody {
         request: Some(request_without_json(draft)),
@@ -88,6 +91,8 @@ pub fn into_body(notification: Notification) -> Vec<u8> {
         override_apns: text(overrides.apns),
         override_fcm: text(overrides.fcm),
         override_webpush: text(overrides.webpush),
+        devices: devices.into(),
+        users: users.into(),
     }
     .encode_to_vec()
 }
@@ -100,6 +105,9 @@ pub fn decode_body(bytes: &[u8]) -> Result<Notification, DecodeError> {
     let body = NotificationBody::decode(bytes).map_err(DecodeError::new)?;
     let request = body.request.ok_or_else(|| DecodeError::new("the body holds no request"))?;
     let mut draft = draft_from_request(request).map_err(DecodeError::new)?;
+    let names = |packed| unpack(packed).ok_or_else(|| DecodeError::new("the body's names cannot be read"));
+    draft.to.devices.extend(names(&body.devices)?);
+    draft.to.users.extend(names(&body.users)?);
     let text = |json: String| (!json.is_empty()).then_some(JsonText(json));
     draft.content.data = body.data.into_iter().map(|entry| (entry.key, JsonText(entry.json))).collect();
     draft.content.overrides.apns = text(body.override_apns);

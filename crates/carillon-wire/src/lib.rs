@@ -6,6 +6,7 @@
 mod draft;
 mod event;
 mod ledger;
+mod names;
 pub mod topology;
 
 pub use draft::{draft_from_request, request_from_notification};

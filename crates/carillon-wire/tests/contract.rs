@@ -169,12 +169,16 @@ fn requests_and_rows_read_as_they_were_written() {
         override_apns: "{\"aps\":{\"badge\":null}}".into(),
         override_fcm: "{}".into(),
         override_webpush: "{\"a\":1}".into(),
+        ..Default::default()
     };
     let file = expect_file!["../../../tests/contract/events.NotificationBody.hex"];
     check(&file, &body);
     let kept = carillon_wire::decode_body(&unhex(&file.data())).unwrap();
     assert_eq!(kept.draft().content.data[0].1.0, "12345678901234567890", "no digit is lost");
-    assert_eq!(carillon_wire::decode_body(&carillon_wire::encode_body(&kept)).unwrap(), kept);
+    let written = carillon_wire::encode_body(&kept);
+    assert_eq!(carillon_wire::decode_body(&written).unwrap(), kept);
+    let packed = events::NotificationBody::decode(written.as_slice()).unwrap();
+    check(&expect_file!["../../../tests/contract/events.NotificationBody.packed.hex"], &packed);
 }
 
 #[test]

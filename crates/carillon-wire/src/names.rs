@@ -1,0 +1,77 @@
+//! Lists of names as a notification's row keeps them. They are in order, so most have much in common with the one before: each is told by how many
+//! bytes those are, and by the bytes that follow. A thousand ids of devices take a quarter of the room, which the row and its journal need not
+//! write.
+
+use bytes::Buf;
+use prost::encoding::{decode_varint, encode_varint};
+
+/// Packs names, in their order.
+pub(crate) fn pack(names: &[String]) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(names.len() * 8);
+    let mut before: &[u8] = &[];
+    for name in names {
+        let name = name.as_bytes();
+        let shared = name.iter().zip(before).take_while(|(a, b)| a == b).count();
+        let own = &name[shared..];
+        encode_varint(shared as u64, &mut packed);
+        encode_varint(own.len() as u64, &mut packed);
+        packed.extend_from_slice(own);
+        before = name;
+    }
+    packed
+}
+
+/// Back from [`pack`]; nothing when the bytes are none of its.
+pub(crate) fn unpack(mut packed: &[u8]) -> Option<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    while packed.has_remaining() {
+        let shared = usize::try_from(decode_varint(&mut packed).ok()?).ok()?;
+        let own = usize::try_from(decode_varint(&mut packed).ok()?).ok()?;
+        let before = names.last().map_or(&[][..], |name| name.as_bytes()).get(..shared)?;
+        let mut name = Vec::with_capacity(shared + own.min(packed.len()));
+        name.extend_from_slice(before);
+        name.extend_from_slice(packed.get(..own)?);
+        packed.advance(own);
+        names.push(String::from_utf8(name).ok()?);
+    }
+    Some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn names_that_share_their_beginning_share_its_bytes() {
+        let names: Vec<String> = (0..1_000).map(|n| format!("device-{n:012}")).collect();
+        let packed = pack(&names);
+        assert!(packed.len() < 4_000, "{} bytes", packed.len());
+        assert_eq!(unpack(&packed), Some(names));
+    }
+
+    #[test]
+    fn what_is_cut_off_or_points_behind_its_name_is_no_list() {
+        let packed = pack(&of(&["abc", "abd"]));
+        assert_eq!(unpack(&packed), Some(of(&["abc", "abd"])));
+        assert_eq!(unpack(&packed[..packed.len() - 1]), None);
+        assert_eq!(unpack(&[1, 0]), None, "there is no name before the first");
+        assert_eq!(unpack(&[0, 1, 0xff]), None, "no text");
+    }
+
+    proptest! {
+        #[test]
+        fn every_list_reads_back(names in proptest::collection::vec("\\PC{0,140}", 0..20)) {
+            prop_assert_eq!(unpack(&pack(&names)), Some(names));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = unpack(&bytes);
+        }
+    }
+}
