@@ -42,6 +42,7 @@ mod processes;
 mod queues;
 mod report;
 mod requests;
+mod row;
 mod rows;
 mod simulators;
 mod stack;

@@ -127,3 +127,33 @@ pub(crate) fn measure(file: &Path, count: u64) -> Result<(Duration, Duration)> {
     let cpu = talker.cpu()? - before;
     Ok((Duration::from_secs_f64(said["seconds"].as_f64().context("seconds")?), cpu))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_holds_the_subscription_reads_the_message() {
+        let random = SystemRandom::new();
+        let own = agreement::EphemeralPrivateKey::generate(&agreement::ECDH_P256, &random).unwrap();
+        let public = own.compute_public_key().unwrap();
+        let (auth, text) = ([7; AUTH], b"Everything for the winter");
+        let body = encrypt(public.as_ref(), &auth, text).unwrap();
+        let (header, record) = body.split_at(SALT + 5 + POINT);
+        let (salt, point) = (&header[..SALT], &header[SALT + 5..]);
+        let info = [b"WebPush: info\0", public.as_ref(), point].concat();
+        let theirs = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, point);
+        let input: [u8; 32] = agreement::agree_ephemeral(own, &theirs, |secret| {
+            derive(&hkdf::Salt::new(hkdf::HKDF_SHA256, &auth).extract(secret), &info)
+        })
+        .unwrap()
+        .unwrap();
+        let keys = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&input);
+        let key: [u8; 16] = derive(&keys, b"Content-Encoding: aes128gcm\0").unwrap();
+        let nonce = aead::Nonce::assume_unique_for_key(derive(&keys, b"Content-Encoding: nonce\0").unwrap());
+        let key = aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_128_GCM, &key).unwrap());
+        let mut record = record.to_vec();
+        let plain = key.open_in_place(nonce, aead::Aad::empty(), &mut record).unwrap();
+        assert_eq!((&plain[..text.len()], plain[text.len()], plain.len()), (&text[..], 2, 128));
+    }
+}
