@@ -142,13 +142,16 @@ impl<'a> Latencies<'a> {
         Ok(Latency { p50: percentile(&all, 50.0), p99: percentile(&all, 99.0), lost, duplicates })
     }
 
-    /// Milliseconds from the commit of a call to the start of its run, p50 and p99: the part of the wait that is the segmenter's.
-    async fn to_the_run(&self, since: jiff::Timestamp) -> Result<[f64; 2]> {
+    /// Where calls waited: milliseconds from their commit to the start of their run, p50 and p99, which is the segmenter's part; and the share
+    /// of chunks that had to be published again, because the first time nothing came of them for five seconds.
+    async fn waits(&self, since: jiff::Timestamp) -> Result<[f64; 3]> {
         let sql = "
-            SELECT percentile_cont(ARRAY[0.5, 0.99]::float8[]) WITHIN GROUP (ORDER BY extract(epoch FROM run_started_at - created_at)::float8 * 1000)
-            FROM notifications WHERE lane = 1 AND created_at >= $1 AND run_started_at IS NOT NULL";
-        let found: Option<Vec<f64>> = self.platform.database.sql.query_one(sql, &[&since]).await?.get(0);
-        Ok(found.and_then(|found| found.try_into().ok()).unwrap_or_default())
+            SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY wait), percentile_cont(0.99) WITHIN GROUP (ORDER BY wait),
+                   avg((EXISTS (SELECT 1 FROM chunks c WHERE c.run_id = n.run_id AND c.copies > 1))::int)::float8
+            FROM (SELECT run_id, extract(epoch FROM run_started_at - created_at)::float8 * 1000 AS wait FROM notifications
+                  WHERE lane = 1 AND created_at >= $1 AND run_started_at IS NOT NULL) AS n";
+        let row = self.platform.database.sql.query_one(sql, &[&since]).await?;
+        Ok([0, 1, 2].map(|i| row.get::<_, Option<f64>>(i).unwrap_or(0.0)))
     }
 
     /// A load at a tenth of the most, beside a campaign to everybody.
@@ -166,8 +169,11 @@ impl<'a> Latencies<'a> {
         ensure!(counts["sent"] == self.devices, "the campaign: {counts}");
         let called = load.accepted.iter().filter(|accepted| **accepted).count() as u64;
         self.through(self.devices / 2 + called).await?;
-        let [half, most] = self.to_the_run(load.began).await?;
-        say(&format!("    beside a campaign, until the run begins: {half:.1} ms, p99 {most:.1}"));
+        let [half, most, again] = self.waits(load.began).await?;
+        let share = again * 100.0;
+        say(&format!(
+            "    until the run begins {half:.1} ms, p99 {most:.1}; {share:.1} % of chunks were published again"
+        ));
         Ok((self.judged(&load, &id).await?, covered))
     }
 }
