@@ -165,6 +165,26 @@ pub(crate) fn psql(database: &str, copy: &str, lines: Lines<'_>, rows: u64) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pairs::Spread;
+
+    fn row() -> Row {
+        Row::plain("B4", "a stage", "us", [0.5, 0.75, 0.9], Spread { median: 0.8, low: 0.8, high: 0.8 })
+    }
+
+    #[test]
+    fn a_missing_program_is_said_to_be_missing_and_is_no_fault() {
+        assert!(!is_installed("no-program-has-this-name") && is_installed("sh"));
+        let row = Outside::Missing("h2load").judge_rate(row(), 100.0);
+        assert!(row.reference.contains("not measured: h2load is not installed"), "{}", row.reference);
+        assert_eq!(row.reached(), "target");
+    }
+
+    #[test]
+    fn a_floor_that_is_slower_than_others_takes_its_rows_verdict_away() {
+        let outside = Outside::Measured { program: "h2load", per_second: 100.0, cpu_us: 1.0 };
+        assert_eq!(outside.judge_rate(row(), 85.0).reached(), "target");
+        assert_eq!(outside.judge_rate(row(), 75.0).reached(), "DOES NOT COUNT");
+    }
 
     #[test]
     fn rates_are_read_from_what_h2load_and_wrk_say() {
