@@ -10,7 +10,7 @@ const ALL: u16 = 120;
 
 /// One in three failed, the others were sent under a provider's id.
 fn outcome(position: u16) -> Outcome {
-    if position % 3 == 0 {
+    if position.is_multiple_of(3) {
         return closed(position, Status::Failed, Some(Reason::ProviderRejected));
     }
     let provider_id = Some(format!("id-{position}"));
