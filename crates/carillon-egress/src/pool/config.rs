@@ -12,7 +12,8 @@ pub struct PoolConfig {
     /// Streams at most on one connection, whatever the peer allows; the smaller of both holds. Default 1000.
     pub max_streams_per_connection: usize,
     /// A further connection is opened when even the least loaded one carries this many streams: two connections on two
-    /// cores carry more than one that is full. Default 100.
+    /// cores carry more than one that is full. Requests that come together share one as long as it is ahead of the others by less
+    /// than this, and by 32 at most. Default 100.
     pub spread_at: usize,
     /// Requests at most that wait for a stream; further ones fail at once. Default 4096.
     pub max_waiting: usize,

@@ -12,6 +12,10 @@ use tokio::time::Instant;
 /// short hiccups are ridden out, a longer outage is reported at once.
 const PATIENCE: u32 = 3;
 
+/// By how many streams the connection that was taken last may be ahead of the least loaded one and still be taken: requests that come
+/// together leave together, in one write.
+const TOGETHER: usize = 32;
+
 /// The connections of a pool; behind its lock, and never awaited under it.
 #[derive(Default)]
 pub(super) struct Roster {
@@ -23,6 +27,7 @@ pub(super) struct Roster {
     not_before: Option<Instant>,
     last_error: Option<ConnectError>,
     next_id: u64,
+    taken_last: Option<ConnectionId>,
 }
 
 /// What the roster says to a request.
@@ -43,24 +48,41 @@ pub(super) enum Pick {
 }
 
 impl Roster {
-    /// Takes a stream on the least loaded connection. One on which a request timed out while nothing else was answered
-    /// is left aside until its PING is answered: what is sent there now would most likely end as unknown.
+    /// Takes a stream on the connection that was taken last, or on the least loaded one. A connection on which a request timed out while
+    /// nothing else was answered is left aside until its PING is answered: what is sent there now would most likely end as unknown.
     pub(super) fn pick(&mut self, connections: usize, spread_at: usize, now: Instant) -> Picked {
         if self.closed {
             return Picked { what: Pick::Closed, connect: false };
         }
-        let free = self.ready.iter().map(|c| (c, c.state.in_flight()));
-        let free = free.filter(|(c, in_flight)| *in_flight < c.state.limit() && !c.state.is_suspect());
-        if let Some((connection, in_flight)) = free.min_by_key(|(_, in_flight)| *in_flight) {
-            let connection = connection.clone();
+        if let Some((connection, least)) = self.most_fitting(spread_at) {
             connection.state.take_stream();
-            let connect = in_flight >= spread_at && self.claim_connect(connections, now);
+            self.taken_last = Some(connection.state.id);
+            let connect = least >= spread_at && self.claim_connect(connections, now);
             return Picked { what: Pick::Stream(connection), connect };
         }
         if let Some(error) = self.outage(now) {
             return Picked { what: Pick::Unreachable(error), connect: false };
         }
         Picked { what: Pick::Wait, connect: self.claim_connect(connections, now) }
+    }
+
+    /// With how many streams the least loaded one has.
+    fn most_fitting(&self, spread_at: usize) -> Option<(Arc<Connection>, usize)> {
+        let free = self.ready.iter().map(|c| (c, c.state.in_flight()));
+        let free = free.filter(|(c, in_flight)| *in_flight < c.state.limit() && !c.state.is_suspect());
+        let (mut least, mut last) = (None::<(&Arc<Connection>, usize)>, None);
+        for (connection, in_flight) in free {
+            if least.is_none_or(|(_, fewest)| in_flight < fewest) {
+                least = Some((connection, in_flight));
+            }
+            if self.taken_last == Some(connection.state.id) {
+                last = Some((connection, in_flight));
+            }
+        }
+        let (least, fewest) = least?;
+        let fitting =
+            last.filter(|(_, in_flight)| *in_flight < fewest + TOGETHER.min(spread_at)).map_or(least, |(last, _)| last);
+        Some((Arc::clone(fitting), fewest))
     }
 
     /// True when the caller is to open a connection: one attempt at a time, so that an outage is not met by a herd.

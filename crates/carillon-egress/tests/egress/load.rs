@@ -100,6 +100,30 @@ async fn the_least_loaded_connection_takes_the_next_request() {
 }
 
 #[tokio::test]
+async fn requests_that_come_together_share_a_connection_up_to_a_lead_over_the_others() {
+    let gateway = Gateway::start(100, |_| Act::Hold).await;
+    let pool = pool(&gateway, PoolConfig { connections: 2, spread_at: 5, ..config() });
+    let together = async |count| {
+        let asked = join_all((0..count).map(|_| post(&pool, "x")));
+        let answer = async {
+            eventually("all of them", || Seen::count(&gateway.seen.open_streams) == count).await;
+            gateway.tell(Act::AnswerHeld).await;
+        };
+        let (answers, ()) = tokio::join!(asked, answer);
+        answers.into_iter().map(|answer| answer.unwrap().connection.unwrap()).collect::<Vec<_>>()
+    };
+    together(6).await;
+    eventually("two connections", || pool.stats().connections == 2).await;
+    let mut used = together(5).await;
+    used.dedup();
+    assert_eq!(used.len(), 1, "one write instead of two");
+    let mut used = together(7).await;
+    used.sort_by_key(|connection| format!("{connection:?}"));
+    used.dedup();
+    assert_eq!(used.len(), 2, "nobody waits behind more than the lead");
+}
+
+#[tokio::test]
 async fn a_lowered_stream_limit_is_followed() {
     let gateway = Gateway::start(100, |a| if a.nth <= 20 { Act::Hold } else { Act::Answer(OK, vec![]) }).await;
     let pool = pool(&gateway, config());
