@@ -11,14 +11,16 @@ use carillon_telemetry::metrics::{self, Counter};
 use carillon_telemetry::{RemoteContext, names};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::sleep;
 
 /// Most notifications of one commit.
 const GROUP: usize = 1_000;
 /// After a group so large the next one waits for company: what a group costs is shared by all in it, here, in the broker and in the segmenter.
 const LOAD: usize = 8;
-/// How long it waits at most.
-const COMPANY: Duration = Duration::from_millis(4);
+/// It waits as long as somebody comes within this time (the clock of the runtime has no smaller steps),
+const TICK: Duration = Duration::from_millis(1);
+/// and no more than so many times.
+const TICKS: usize = 4;
 
 /// One notification on its way, with everything that ends when it is answered.
 pub(super) struct Job {
@@ -37,7 +39,13 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Job>, store: Store, wakeups:
     let mut jobs = Vec::with_capacity(GROUP);
     let mut before = 0;
     while queue.recv_many(&mut jobs, GROUP).await > 0 {
-        wait_for_company(&mut queue, &mut jobs, before).await;
+        if before >= LOAD && jobs.len() < GROUP {
+            wait_for_company(&queue).await;
+            let room = GROUP - jobs.len();
+            if !queue.is_empty() {
+                queue.recv_many(&mut jobs, room).await;
+            }
+        }
         before = jobs.len();
         sizes.record(jobs.len() as f64);
         // Two groups that lock the same keys must lock them in one order.
@@ -57,16 +65,17 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Job>, store: Store, wakeups:
     }
 }
 
-/// Under load, waits until the group is as large again as the one before, for a moment: those who were just answered come back, and without a wait they would
-/// find many small groups. Who calls alone, or with few, waits for nobody.
-async fn wait_for_company(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, before: usize) {
-    let wanted = if before < LOAD { 0 } else { (2 * before).min(GROUP) };
-    let deadline = Instant::now() + COMPANY;
-    while jobs.len() < wanted {
-        let more = queue.recv_many(jobs, GROUP - jobs.len());
-        if !matches!(timeout_at(deadline, more).await, Ok(1..)) {
+/// Waits while others come. Those who were just answered come back together, and without a wait they would find many small groups. Who calls alone, or
+/// with few, waits for nobody.
+async fn wait_for_company(queue: &mpsc::Receiver<Job>) {
+    let mut there = queue.len();
+    for _ in 0..TICKS {
+        sleep(TICK).await;
+        let now = queue.len();
+        if now == there || now >= GROUP {
             return;
         }
+        there = now;
     }
 }
 
@@ -108,5 +117,57 @@ impl Hits {
             Fate::Conflict => self.different.inc(),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carillon_domain::ids::{AppKey, TenantKey};
+    use carillon_domain::platform::Lane;
+    use std::sync::Arc;
+    use tokio::sync::Semaphore;
+    use tokio::time::Instant;
+
+    fn job() -> Job {
+        let item = NewNotification {
+            notification_id: NotificationId(uuid::Uuid::now_v7()),
+            tenant_key: TenantKey(1),
+            app_key: AppKey(1),
+            reference: None,
+            body: Vec::new(),
+            lane: Lane::Transactional,
+            scheduled_at: None,
+            idempotency: None,
+            traceparent: String::new(),
+        };
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Job { item, answer: oneshot::channel().0, trace: RemoteContext::none(), _key: None, _room: room }
+    }
+
+    /// How long a group waits while one job comes in each of so many ticks.
+    async fn waited(ticks: usize) -> Duration {
+        let (sender, queue) = mpsc::channel(100);
+        let began = Instant::now();
+        let coming = async {
+            for _ in 0..ticks {
+                assert!(sender.send(job()).await.is_ok());
+                sleep(TICK).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = coming => Duration::MAX,
+            () = wait_for_company(&queue) => began.elapsed(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_waits_as_long_as_others_come_and_not_for_ever() {
+        let (nobody, three, everybody) = (waited(0).await, waited(3).await, waited(50).await);
+        assert!(nobody <= 2 * TICK, "{nobody:?}");
+        assert!(nobody < three && three < everybody, "{three:?}");
+        assert!(everybody <= 2 * TICK * TICKS as u32, "{everybody:?}");
     }
 }
