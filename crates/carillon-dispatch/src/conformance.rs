@@ -12,7 +12,6 @@ use bytes::Bytes;
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::Environment;
 use carillon_domain::ids::{NotificationId, RunId};
-use carillon_domain::reference::TEXT_LEN;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -99,15 +98,12 @@ pub fn facts(now: Timestamp) -> ChunkFacts {
 
 /// One message to a device.
 pub fn message<'a>(device: &'a Device, body: Bytes) -> Message<'a> {
-    const REFERENCE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    const { assert!(REFERENCE.len() == TEXT_LEN) };
     Message {
         device: "d1",
         token: &device.token,
         p256dh: &device.p256dh,
         auth: &device.auth,
         environment: Environment::Production,
-        reference: REFERENCE,
         body,
         time_left: Duration::from_secs(3600),
         span: CallSpan::none(),

@@ -4,7 +4,6 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
-use carillon_domain::reference::TEXT_LEN;
 use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -20,7 +19,6 @@ use crate::trace::CallSpan;
 pub(crate) struct Ready<'a> {
     pub(crate) open: Open<'a>,
     pub(crate) body: Bytes,
-    pub(crate) reference: [u8; TEXT_LEN],
     pub(crate) time_left: Duration,
     pub(crate) leaves: Instant,
     pub(crate) span: CallSpan,
@@ -46,8 +44,6 @@ pub(crate) async fn fly<P: Provider>(
         p256dh: &target.p256dh,
         auth: &target.auth,
         environment: target.environment,
-        // The alphabet of references is ASCII.
-        reference: std::str::from_utf8(&ready.reference).unwrap_or_default(),
         body: ready.body,
         time_left: ready.time_left,
         span: span.clone(),

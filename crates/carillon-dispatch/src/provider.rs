@@ -177,8 +177,6 @@ pub struct Message<'a> {
     pub auth: &'a [u8],
     /// APNs: which of Apple's worlds.
     pub environment: Environment,
-    /// The opaque reference, already in the body where the platform's body has one.
-    pub reference: &'a str,
     /// The body, ready to send (Web Push: to encrypt).
     pub body: Bytes,
     /// What is left of the time to live.

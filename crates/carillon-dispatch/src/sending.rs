@@ -257,7 +257,7 @@ impl<'a, P: Provider> Sending<'a, P> {
         // `close_unsendable` has seen that the variant is there.
         let body = self.chunk.variants[target.variant].render(&values).into();
         let span = self.chunk.trace.call(self.engine.shared.ledger.platform(), self.chunk, open);
-        Ready { open, body, reference: reference.to_text(), time_left, leaves, span }
+        Ready { open, body, time_left, leaves, span }
     }
 
     /// The same deferral for everything that has not gone, or for all of it that is for one host.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use carillon_dispatch::{ChunkFacts, Message, Misconfigured, Provider, Quota, Verdict};
 use carillon_egress::{AllowHosts, Http2Pool, HttpClient, HttpConfig, PoolError, Request, Trust};
 use carillon_runtime::Scope;
+use futures::FutureExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::{Answered, read, unanswered};
@@ -53,10 +54,10 @@ impl Fcm {
         Arc::clone(&self.pool)
     }
 
-    async fn ask(&self, credential: &Credential, token: &Token, message: Message<'_>, deadline: Instant) -> Answered {
+    async fn ask(&self, credential: &Credential, token: &Token, message: &Message<'_>, deadline: Instant) -> Answered {
         let Message { body, span, .. } = message;
         span.asks(self.pool.origin().host(), self.pool.origin().port());
-        let request = Request::post(&credential.path, &token.headers, body);
+        let request = Request::post(&credential.path, &token.headers, body.clone());
         match self.pool.request_by(request, deadline).await {
             Ok(response) => {
                 span.answered(response.status.as_u16());
@@ -84,11 +85,16 @@ impl Provider for Fcm {
         let deadline = Instant::now() + self.request_timeout;
         // Nothing has left before there is a token.
         let too_late = Err(Verdict::Unavailable { retry_after: None });
-        let token = match timeout_at(deadline, credential.bearer.token()).await.unwrap_or(too_late.clone()) {
+        // Nearly always there is one, and no timer is needed to look.
+        let token = match credential.bearer.token().now_or_never() {
+            Some(token) => token,
+            None => timeout_at(deadline, credential.bearer.token()).await.unwrap_or(too_late.clone()),
+        };
+        let token = match token {
             Ok(token) => token,
             Err(verdict) => return verdict,
         };
-        let answered = self.ask(credential, &token, message.clone(), deadline).await;
+        let answered = self.ask(credential, &token, &message, deadline).await;
         if !answered.unauthenticated {
             return answered.verdict;
         }
@@ -96,7 +102,7 @@ impl Provider for Fcm {
             Ok(token) => token,
             Err(verdict) => return verdict,
         };
-        let answered = self.ask(credential, &token, message, deadline).await;
+        let answered = self.ask(credential, &token, &message, deadline).await;
         if answered.unauthenticated { refused_token() } else { answered.verdict }
     }
 
