@@ -6,6 +6,9 @@ use std::time::Duration;
 use lapin::uri::AMQPUri;
 use serde::Deserialize;
 
+/// What is asked for as the largest frame, in bytes. The client keeps 64 of them in memory a connection, used or not; a larger message takes several.
+const FRAME_BYTES: u32 = 32 * 1024;
+
 /// The section `amqp` of a service's configuration. Only `url` has no default.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,6 +99,7 @@ impl Config {
         // The parser's message may quote the URL, and with it the password.
         let mut uri: AMQPUri = self.url.0.parse().map_err(|_| ConfigError::Url)?;
         uri.query.heartbeat = Some(self.heartbeat_seconds);
+        uri.query.frame_max = Some(FRAME_BYTES);
         if !(1..=65_535).contains(&self.window) {
             return Err(ConfigError::Bound("window", "1 to 65535"));
         }

@@ -51,7 +51,7 @@ async fn what_fails_or_hangs_while_it_is_published_is_unknown_in_time_and_goes_o
 async fn an_effect_of_which_nobody_knows_says_that_it_goes_out_again() {
     let place = Place::new().await;
     let broker = place.broker().await;
-    place.publish_jobs(&broker, 0..1).await;
+    place.put_job(0).await;
     let _armed = armed("broker.publish.parked:after=error");
     let done = place.done.name();
     let (script, seen) = Script::new(move |job, _| {
@@ -77,7 +77,7 @@ async fn a_message_whose_acknowledgement_fails_or_hangs_comes_again_and_ends() {
     for (action, limit) in [("error", 5), ("hang", 20)] {
         let place = Place::new().await;
         let broker = place.broker().await;
-        place.publish_jobs(&broker, 0..1).await;
+        place.put_job(0).await;
         let _armed = armed(&format!("broker.ack:before={action}"));
         let (script, seen) = Script::content();
         let began = Instant::now();

@@ -57,6 +57,10 @@ mod signals;
 mod supervisor;
 mod test_scope;
 
+/// The allocator of every process that has a life to be looked after (ADR 24).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 pub use clock::Clock;
 pub use error::{BoxError, StartError};
 pub use readiness::ReadyHandle;

@@ -8,8 +8,9 @@ use carillon_domain::chunk::Positions;
 use carillon_domain::ids::{AppKey, ChunkId, DeviceKey, NotificationId, RunId, TenantKey};
 use carillon_domain::platform::{Lane, Platform};
 use carillon_failpoint::Point;
+use deadpool_postgres::Transaction;
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use std::collections::HashMap;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -212,14 +213,7 @@ impl Store {
         let statement = transaction.prepare_cached(PUBLISH_CHUNKS).await?;
         let rows = transaction.query(&statement, &[&runs, &numbers, &self.presence().number()]).await?;
         let mut chunks: Vec<DueChunk> = rows.iter().map(due_chunk).collect();
-        let keys: Vec<i64> = chunks.iter().flat_map(|c| c.targets.iter().map(|t| t.1.0)).collect();
-        if !keys.is_empty() {
-            let devices: HashMap<i64, Recipient> =
-                devices_by_key(&transaction, &keys).await?.into_iter().map(|d| (d.key.0, d)).collect();
-            for target in chunks.iter_mut().flat_map(|c| &mut c.targets) {
-                target.2 = devices.get(&target.1.0).cloned();
-            }
-        }
+        read_targets(&transaction, &mut chunks).await?;
         let mut aside = 0;
         if chunks.len() < mine.len() {
             let mine =
@@ -245,6 +239,32 @@ impl Store {
         let keys = self.write_count(Point::PurgeCommit, keys, &[]).await?;
         Ok(keys + self.write_count(Point::PurgeCommit, devices, &[]).await?)
     }
+}
+
+/// Reads the devices of all targets, and moves each to where it is wanted.
+async fn read_targets(transaction: &Transaction<'_>, chunks: &mut [DueChunk]) -> Result<()> {
+    let mut wanted: Vec<(i64, &mut Option<Recipient>)> =
+        chunks.iter_mut().flat_map(|c| &mut c.targets).map(|(_, key, device)| (key.0, device)).collect();
+    wanted.sort_unstable_by_key(|(key, _)| *key);
+    let mut keys: Vec<i64> = wanted.iter().map(|(key, _)| *key).collect();
+    keys.dedup();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut devices = std::pin::pin!(devices_by_key(transaction, &keys).await?);
+    while let Some(device) = devices.try_next().await? {
+        let key = device.key.0;
+        let first = wanted.partition_point(|(other, _)| *other < key);
+        let mut places = wanted[first..].iter_mut().take_while(|(other, _)| *other == key).peekable();
+        while let Some((_, place)) = places.next() {
+            if places.peek().is_none() {
+                **place = Some(device);
+                break;
+            }
+            **place = Some(device.clone());
+        }
+    }
+    Ok(())
 }
 
 fn due_chunk(row: &Row) -> DueChunk {

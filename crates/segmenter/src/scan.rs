@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Notifications woken in one look.
 const NOTIFICATIONS: i64 = 640;
 /// Chunks published in one look per platform and lane: their messages lie in memory together.
-const CHUNKS: i64 = 50;
+const CHUNKS: i64 = 32;
 /// How long what a lost connection left unconfirmed is published again from memory, before it is left to its time.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long what the broker refused is: the other queues wait meanwhile.

@@ -6,8 +6,11 @@ use carillon_domain::ids::DeviceKey;
 use carillon_domain::person::Person;
 use carillon_domain::platform::{Os, Platform};
 use deadpool_postgres::Transaction;
+use futures::future::ready;
+use futures::{Stream, TryStreamExt as _};
 use jiff::Timestamp;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 /// A device that an audience may reach, as dispatchers need it.
 #[derive(Clone)]
@@ -75,9 +78,15 @@ pub(super) fn device_row(row: &Row, at: usize) -> Result<Recipient> {
     })
 }
 
-/// The devices of a chunk as they are now, for a later copy of its message. Missing keys are gone or changed hands.
-pub(crate) async fn devices_by_key(client: &Transaction<'_>, keys: &[i64]) -> Result<Vec<Recipient>> {
+/// The devices of chunks as they are now, for a later copy of their messages, one by one: thousands of rows beside the same devices would be twice
+/// the memory. Missing keys are gone or changed hands.
+pub(crate) async fn devices_by_key(
+    client: &Transaction<'_>,
+    keys: &[i64],
+) -> Result<impl Stream<Item = Result<Recipient>>> {
     let sql = format!("SELECT {DEVICE_COLUMNS} FROM devices d WHERE d.device_key = ANY($1) AND d.state <> 5");
     let statement = client.prepare_cached(&sql).await?;
-    client.query(&statement, &[&keys]).await?.iter().map(|row| device_row(row, 0)).collect()
+    let parameters: [&(dyn ToSql + Sync); 1] = [&keys];
+    let rows = client.query_raw(&statement, parameters).await?;
+    Ok(rows.map_err(Error::from).and_then(|row| ready(device_row(&row, 0))))
 }

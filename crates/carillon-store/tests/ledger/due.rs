@@ -186,3 +186,26 @@ async fn whether_anything_is_due_is_known_at_a_glance_however_many_tenants_wait_
     assert_eq!(world.store.due_lanes().await.unwrap(), [(Platform::Apns, Lane::Bulk)]);
     assert_eq!(take(&world, 10, 10).await.len(), 0, "its notification is not there");
 }
+
+#[tokio::test]
+async fn chunks_of_one_look_each_get_their_devices_also_those_that_stand_in_several() {
+    let world = World::new().await;
+    for (user, device) in [("u1", "d1"), ("u2", "d2"), ("u3", "d3")] {
+        world.device(user, device).await;
+    }
+    let chunks = [world.chunk(&["u1", "u2"]).await, world.chunk(&["u2", "u3"]).await, world.chunk(&["u2"]).await];
+    world.sql.execute("DELETE FROM devices WHERE device = 'd3'", &[]).await.unwrap();
+    world.sql.execute("UPDATE chunks SET due_at = now(), lease_until = NULL", &[]).await.unwrap();
+    let due = world.store.due_chunks(Platform::Apns, Lane::Transactional, 10, 10).await.unwrap();
+    let of = |id| {
+        let chunk = due.iter().find(|one| one.chunk == id).expect("it is due");
+        let device = |target: &(u16, _, Option<carillon_store::Recipient>)| {
+            (target.0, target.2.as_ref().map(|device| device.device.clone()))
+        };
+        chunk.targets.iter().map(device).collect::<Vec<_>>()
+    };
+    let named = |position, device: &str| (position, Some(device.to_owned()));
+    assert_eq!(of(chunks[0]), [named(0, "d1"), named(1, "d2")]);
+    assert_eq!(of(chunks[1]), [named(0, "d2"), (1, None)], "one is gone by now");
+    assert_eq!(of(chunks[2]), [named(0, "d2")]);
+}
