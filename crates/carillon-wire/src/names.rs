@@ -13,12 +13,20 @@ pub(crate) fn pack(names: &[String]) -> Vec<u8> {
         let name = name.as_bytes();
         let shared = name.iter().zip(before).take_while(|(a, b)| a == b).count();
         let own = &name[shared..];
-        encode_varint(shared as u64, &mut packed);
-        encode_varint(own.len() as u64, &mut packed);
+        number(shared, &mut packed);
+        number(own.len(), &mut packed);
         packed.extend_from_slice(own);
         before = name;
     }
     packed
+}
+
+/// A varint, which mostly is one byte.
+fn number(n: usize, packed: &mut Vec<u8>) {
+    match u8::try_from(n) {
+        Ok(byte @ ..0x80) => packed.push(byte),
+        _ => encode_varint(n as u64, packed),
+    }
 }
 
 /// Back from [`pack`]; nothing when the bytes are none of its.

@@ -216,7 +216,8 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_located_and_not_quoted() {
-        for body in ["", "{", "{'secret': 1}", "[1,]", "{} {}", "nul", "1e999", "\"\\ud800\"", "\u{feff}{}"] {
+        for body in ["", "{", "{'secret': 1}", "[1,]", "{} {}", "nul", "1e999", "\"\\ud800\"", "\u{feff}{}", "\"a\0b\""]
+        {
             let found = faults(body);
             assert_eq!(found.len(), 1, "{body}");
             assert!(found[0].1.contains("line") && !found[0].1.contains("secret"), "{found:?}");
