@@ -12,6 +12,8 @@ use carillon_domain::platform::{Lane, Platform};
 use carillon_store::NewNotification;
 use carillon_wire::events::{AcceptedNotification, DispatchChunks, NotificationsAccepted};
 use carillon_wire::topology;
+use futures::StreamExt as _;
+use lapin::options::BasicAckOptions;
 use uuid::Uuid;
 
 use crate::Options;
@@ -123,16 +125,17 @@ impl<'a> Tenants<'a> {
     /// The messages that hold so many chunks: several small ones may share one.
     async fn collected(&self, chunks: u64, began: Instant) -> Result<Vec<DispatchChunks>> {
         let (mut messages, mut there) = (Vec::new(), 0);
+        let queue = topology::APNS_BULK.name();
+        let mut consumer = self.bare.consume(queue, 200).await?;
         while there < chunks {
-            ensure!(began.elapsed() < LIMIT, "{there} of {chunks} chunks");
-            let depth = self.bare.depth(topology::APNS_BULK.name()).await?;
-            for body in self.bare.take(topology::APNS_BULK.name(), depth).await? {
-                let message = DispatchChunks::decode(&body)?;
-                there += message.chunks.len() as u64;
-                messages.push(message);
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            let next = tokio::time::timeout(LIMIT.saturating_sub(began.elapsed()), consumer.next()).await;
+            let delivery = next.with_context(|| format!("{there} of {chunks} chunks"))?.context("cancelled")??;
+            let message = DispatchChunks::decode(&delivery.data)?;
+            delivery.acker.ack(BasicAckOptions::default()).await?;
+            there += message.chunks.len() as u64;
+            messages.push(message);
         }
+        self.bare.cancel(queue).await?;
         Ok(messages)
     }
 

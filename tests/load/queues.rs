@@ -105,7 +105,12 @@ impl Bare {
         consuming.await.map_err(Into::into)
     }
 
-    /// Takes `count` messages out of a queue.
+    /// Ends what [`Self::consume`] began.
+    pub(crate) async fn cancel(&self, queue: &str) -> Result<()> {
+        self.channel.basic_cancel(queue.into(), Default::default()).await.map_err(Into::into)
+    }
+
+    /// Takes `count` messages out of a queue that nobody fills meanwhile: what comes on top of them is gone.
     pub(crate) async fn take(&self, queue: &str, count: u64) -> Result<Vec<Vec<u8>>> {
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let consuming = self.channel.basic_consume(queue.into(), "bench".into(), options, FieldTable::default());
