@@ -31,8 +31,8 @@ use std::sync::Arc;
 /// # Errors
 /// [`StartError`] when the configuration cannot work.
 pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
-    let store = Store::open(&config.database, "sms-cascade")
-        .map_err(|error| StartError::misconfigured(error.to_string()))?;
+    let store =
+        Store::open(&config.database, "sms-cascade").map_err(|error| StartError::misconfigured(error.to_string()))?;
     let sender = deliver::Sender::new(&config, &scope)?;
     let batches = Arc::new(batch::Batches::new(&config.cascade, store.clone(), sender, &scope));
     backlog::start(&config.cascade, store, batches, &scope);
