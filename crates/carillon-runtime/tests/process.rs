@@ -58,9 +58,9 @@ fn start(role: &str, config: Config, scope: &Scope) -> Result<(), StartError> {
     assert_eq!(config.dispatch.workers, 0);
     let stopping = scope.stopping();
     match role {
-        "slow drain" => scope.spawn("slow", async move {
+        "draining until told" => scope.spawn("slow", async move {
             stopping.cancelled().await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
             Ok::<_, StartError>(())
         }),
         "failing" => scope.spawn("failing", async { Err(StartError::new("it broke")) }),
@@ -85,7 +85,9 @@ struct Service {
 
 impl Service {
     fn start(role: &str, settings: &[(&str, &str)]) -> Self {
-        let mut child = command(role, &[]).envs(settings.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = command(role, &[]);
+        command.envs(settings.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let log = lines(child.stdout.take().unwrap());
         Self { child, log }
     }
@@ -114,15 +116,21 @@ impl Service {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
+    /// Ends the drain of one that waits for it.
+    fn tell(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Waits for its end, which its output ends with.
     fn exit_code(&mut self) -> Option<i32> {
         let deadline = Instant::now() + SOON;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
+        loop {
+            match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return self.child.wait().unwrap().code(),
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the process did not end"),
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("the process did not end");
     }
 }
 
@@ -188,7 +196,7 @@ fn check() {
 }
 
 fn health() {
-    let mut service = Service::start("slow drain", &[]);
+    let mut service = Service::start("draining until told", &[]);
     let address = service.admin_address();
     let healthy = || command("idle", &["--healthy"]).env("CARILLON_ADMIN__LISTEN", &address).output().unwrap();
     service.line_with("started");
@@ -198,6 +206,7 @@ fn health() {
     let draining = healthy();
     let said = String::from_utf8(draining.stderr).unwrap();
     assert!(draining.status.code() == Some(1) && said.contains("503"), "{said}");
+    service.tell();
     assert_eq!(service.exit_code(), Some(0));
     let gone = healthy();
     let said = String::from_utf8(gone.stderr).unwrap();
@@ -207,7 +216,7 @@ fn health() {
 }
 
 fn sigterm_drains() {
-    let mut service = Service::start("slow drain", &[]);
+    let mut service = Service::start("draining until told", &[]);
     let address = service.admin_address();
     let address = address.as_str();
     service.line_with("started");
@@ -219,6 +228,7 @@ fn sigterm_drains() {
     let draining = get(address, "/readyz");
     assert!(draining.starts_with("HTTP/1.1 503") && draining.contains("\"phase\":\"draining\""), "{draining}");
     assert!(get(address, "/livez").starts_with("HTTP/1.1 200"), "alive while draining");
+    service.tell();
     assert_eq!(service.exit_code(), Some(0));
 }
 

@@ -70,6 +70,8 @@ pub(crate) struct Seen {
     /// Streams open now, on all.
     pub(crate) open_streams: AtomicUsize,
     pub(crate) bodies: Mutex<Vec<String>>,
+    /// Requests that wait for [`Act::AnswerHeld`], on all connections.
+    pub(crate) held: watch::Sender<usize>,
     silent_up_to: watch::Sender<usize>,
     hang_up: AtomicBool,
 }
@@ -259,6 +261,7 @@ impl Session {
             }
         }
         self.seen.open_streams.fetch_sub(self.open, Ordering::SeqCst);
+        self.seen.held.send_modify(|held| *held -= self.held.len());
     }
 
     fn frame(&mut self, frame: Frame, out: &mut Vec<u8>) -> Result<(), Over> {
@@ -293,7 +296,9 @@ impl Session {
             RST_STREAM => {
                 self.seen.cancelled.fetch_add(1, Ordering::SeqCst);
                 if self.bodies.remove(&frame.stream).is_some() {
+                    let before = self.held.len();
                     self.held.retain(|held| *held != frame.stream);
+                    self.seen.held.send_modify(|held| *held -= before - self.held.len());
                     self.close_stream();
                 }
             }
@@ -315,8 +320,12 @@ impl Session {
     fn act(&mut self, act: Act, stream: u32, out: &mut Vec<u8>) -> Result<(), Over> {
         match act {
             Act::Answer(status, body) => self.answer(stream, status, &body, out),
-            Act::Hold => self.held.push(stream),
+            Act::Hold => {
+                self.held.push(stream);
+                self.seen.held.send_modify(|held| *held += 1);
+            }
             Act::AnswerHeld => {
+                self.seen.held.send_modify(|held| *held -= self.held.len());
                 for stream in std::mem::take(&mut self.held) {
                     self.answer(stream, OK, &[], out);
                 }
