@@ -28,6 +28,24 @@ const LIMIT: Duration = Duration::from_secs(180);
 const COLUMNS: &str = "d.device_key, d.device, d.person, d.platform, d.os, coalesce(d.token, ''), d.is_fid, coalesce(d.p256dh, ''),
     coalesce(d.auth, ''), d.environment, d.generation, d.locale, d.phone, d.permission, d.is_primary, d.last_seen_at, d.state";
 
+/// A segmenter whose chunks nobody takes away, with clients of its emptied queues.
+pub(crate) async fn alone(stack: &Stack, database: &Database) -> Result<(Broker, Bare, Process)> {
+    let broker = queues::broker(&stack.amqp).await?;
+    let bare = Bare::open(&stack.amqp).await?;
+    for queue in [topology::APNS_BULK.name(), topology::RUNS_BULK.name()] {
+        bare.purge(queue).await?;
+    }
+    let settings: Settings = [
+        ("AMQP__URL", stack.amqp.clone()),
+        ("DATABASE__URL", database.url.clone()),
+        // All of them must be let out.
+        ("SEGMENTER__OUTSTANDING_CHUNKS", "1000000".into()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    Ok((broker, bare, Process::service(&stack.directory, "segmenter", &settings).await?))
+}
+
 /// A segmenter alone.
 pub(crate) struct Segmentation<'a> {
     stack: &'a Stack,
@@ -44,20 +62,7 @@ impl<'a> Segmentation<'a> {
         let database = Database::create(stack, name).await?;
         database.devices(devices).await?;
         database.apns_credential("BENCHKEY01", "not used: nothing is sent").await?;
-        let broker = queues::broker(&stack.amqp).await?;
-        let bare = Bare::open(&stack.amqp).await?;
-        for queue in [topology::APNS_BULK.name(), topology::RUNS_BULK.name()] {
-            bare.purge(queue).await?;
-        }
-        let settings: Settings = [
-            ("AMQP__URL", stack.amqp.clone()),
-            ("DATABASE__URL", database.url.clone()),
-            // Nobody takes the chunks away, so all of them must be let out.
-            ("SEGMENTER__OUTSTANDING_CHUNKS", "1000000".into()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into();
-        let segmenter = Process::service(&stack.directory, "segmenter", &settings).await?;
+        let (broker, bare, segmenter) = alone(stack, &database).await?;
         Ok(Self { stack, database, broker, bare, segmenter, audience: devices as u64 / 2 })
     }
 

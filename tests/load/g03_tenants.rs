@@ -17,12 +17,13 @@ use lapin::options::BasicAckOptions;
 use uuid::Uuid;
 
 use crate::Options;
+use crate::b03_segmentation::alone;
 use crate::database::Database;
 use crate::fixture::notification;
 use crate::growth;
 use crate::pairs::Spread;
-use crate::processes::{Process, Settings};
-use crate::queues::{self, Bare};
+use crate::processes::Process;
+use crate::queues::Bare;
 use crate::report::{Row, say};
 use crate::stack::Stack;
 
@@ -45,19 +46,7 @@ impl<'a> Tenants<'a> {
         let database = Database::empty(stack, &format!("bench_g3_{tenants}")).await?;
         let apps = database.apps(tenants, apps).await?;
         database.devices_of(&apps, devices).await?;
-        let broker = queues::broker(&stack.amqp).await?;
-        let bare = Bare::open(&stack.amqp).await?;
-        for queue in [topology::APNS_BULK.name(), topology::RUNS_BULK.name()] {
-            bare.purge(queue).await?;
-        }
-        let settings: Settings = [
-            ("AMQP__URL", stack.amqp.clone()),
-            ("DATABASE__URL", database.url.clone()),
-            ("SEGMENTER__OUTSTANDING_CHUNKS", "1000000".into()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into();
-        let segmenter = Process::service(&stack.directory, "segmenter", &settings).await?;
+        let (broker, bare, segmenter) = alone(stack, &database).await?;
         Ok(Self { stack, database, apps, broker, bare, segmenter, devices })
     }
 
