@@ -1,5 +1,6 @@
 //! Accepting notifications: one transaction for a group, the committed rows are the outbox.
 
+use crate::commit::{ANSWER, in_time};
 use crate::{Error, Result, Store};
 use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::notification::State;
@@ -7,7 +8,6 @@ use carillon_domain::platform::Lane;
 use carillon_failpoint::Point;
 use jiff::Timestamp;
 use std::collections::HashSet;
-use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -92,9 +92,6 @@ const INSERT_KEYED: &str = insert_keyed!("");
 /// Any group once more.
 const INSERT_AGAIN: &str = insert_keyed!("ON CONFLICT (notification_id) DO NOTHING ");
 
-/// How long a group may take. Above the 5 s after which a connection is asked before it is used again, so that one that answers nothing is thrown away.
-const ANSWER: Duration = Duration::from_secs(6);
-
 const EARLIER: &str = "
     SELECT i.tenant_key, i.key, i.fingerprint, i.notification_id, i.state
     FROM unnest($1::int[], $2::text[]) AS k(tenant_key, key)
@@ -146,8 +143,7 @@ impl Store {
             &columns.fingerprints,
         ];
         let parameters = if sql == INSERT { &all[..9] } else { &all[..] };
-        let late = |_| Err(Error::Unavailable("the database did not answer in time".into()));
-        tokio::time::timeout(ANSWER, self.write(Point::AcceptCommit, sql, parameters)).await.unwrap_or_else(late)
+        in_time(ANSWER, self.write(Point::AcceptCommit, sql, parameters)).await
     }
 
     /// Says what became of items whose keys were there. They are committed, and stay for a month.

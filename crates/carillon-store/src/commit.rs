@@ -5,9 +5,9 @@ use carillon_failpoint::Point;
 use deadpool_postgres::{Object, Transaction};
 use std::time::Duration;
 
-/// How long the database may take to answer a commit. Above the 5 s after which a connection is asked before it is used again, so that one that
+/// How long the database may take to answer a commit, or a statement that callers wait for. Above the 5 s after which a connection is asked before it is used again, so that one that
 /// answers nothing is thrown away.
-const ANSWER: Duration = Duration::from_secs(6);
+pub(crate) const ANSWER: Duration = Duration::from_secs(6);
 
 /// Commits a transaction.
 ///
@@ -43,7 +43,7 @@ pub(crate) async fn autocommit<T>(
     in_time(patience, point.around(async { Ok(statement.await?) })).await
 }
 
-async fn in_time<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn in_time<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     let late = |_| Err(Error::Unavailable("the database did not answer in time".into()));
     tokio::time::timeout(patience, work).await.unwrap_or_else(late)
 }

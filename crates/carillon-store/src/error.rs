@@ -60,13 +60,18 @@ impl From<carillon_failpoint::Failed> for Error {
     }
 }
 
-/// Classes 08 (connection), 53 (resources), 57 (operator intervention, statement timeout), serialisation failure, deadlock, and a standby that was
+/// Classes 08 (connection), 53 (resources), 57 (operator intervention, statement timeout), serialisation failure, deadlock, a lock that was not had in time, and a standby that was
 /// promoted over (read-only).
 fn is_passing(code: &SqlState) -> bool {
     let class = &code.code()[..2];
     matches!(class, "08" | "53" | "57" | "58")
-        || [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::READ_ONLY_SQL_TRANSACTION]
-            .contains(code)
+        || [
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+        ]
+        .contains(code)
 }
 
 impl From<deadpool_postgres::PoolError> for Error {

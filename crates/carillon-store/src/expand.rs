@@ -240,9 +240,8 @@ impl Expansion {
     /// Nothing is committed, or, if the connection broke at the commit, all or nothing is: the wake-up comes again, and finds a run
     /// where its row says it is.
     pub async fn commit(mut self, pages: Vec<Page>, slot: i16) -> Result<()> {
-        let mut connection =
-            self.connection.take().ok_or_else(|| Error::Refused("the transaction has ended".into()))?;
-        let outcome = page::write(&mut connection, &pages, self.now, slot, self.publisher).await;
+        let connection = self.connection.take().ok_or_else(|| Error::Refused("the transaction has ended".into()))?;
+        let outcome = page::write(&connection, &pages, self.now, slot, self.publisher).await;
         match outcome {
             Ok(()) => commit_by_hand(connection, Point::PagesCommit).await,
             Err(error) => {

@@ -75,11 +75,11 @@ const STALE: &str = "
     WHERE state = 2 AND expanded AND run_id > $2 AND run_started_at < now() - $1 * interval '1 second'
     ORDER BY run_id LIMIT $3";
 
-/// Beyond the half minute that a dispatcher gives to what is to go at once or never. Whenever it is due: a message of it that is still in a
-/// queue finds nothing left to claim.
+/// Beyond the half minute that a dispatcher gives to what is to go at once or never. What was set aside is due within a
+/// minute again and again: it is closed before.
 const EXPIRED_CHUNKS: &str = "
     SELECT run_id, chunk FROM chunks
-    WHERE due_at IS NOT NULL AND expires_at < now() - interval '1 minute' AND (lease_until IS NULL OR lease_until <= now())
+    WHERE due_at <= now() + interval '1 minute' AND expires_at < now() - interval '1 minute' AND (lease_until IS NULL OR lease_until <= now())
     LIMIT $1 FOR UPDATE SKIP LOCKED";
 
 impl Store {

@@ -69,7 +69,7 @@ pub(crate) fn can_be_first(news: &[News]) -> bool {
 }
 
 /// Writes news of which nothing is there yet: `before`, then deliveries, counters, and the batch to be told, all of them sent before the
-/// first is answered. `before` must be ready to send, as what is written by one prepared statement is.
+/// first is answered, but for what follows deliveries that are copied. `before` must be ready to send, as what is written by one prepared statement is.
 ///
 /// # Errors
 /// [`crate::Error::Duplicate`]: a row is there; the transaction is over, and whoever called does it again by `write_news`.

@@ -35,7 +35,8 @@ const SET_ASIDE: &str = "
         WHERE n.notification_id = ANY(ARRAY(SELECT notification_id FROM asked)) AND n.state = 3
         FOR SHARE SKIP LOCKED
     )
-    UPDATE chunks c SET due_at = greatest(c.expires_at, now() + interval '1 minute'), outstanding = false
+    UPDATE chunks c SET outstanding = false,
+        due_at = CASE WHEN c.expires_at > now() THEN c.expires_at ELSE now() + interval '1 minute' END
     FROM asked a JOIN paused p ON p.notification_id = a.notification_id
     WHERE c.run_id = a.run_id AND c.chunk = a.chunk AND c.due_at IS NOT NULL";
 
@@ -167,10 +168,15 @@ impl Store {
         let resumed: Vec<(Uuid, Timestamp)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         self.taking_up.keep_only(&resumed);
         let share = (resumed.len() as i64).max(1);
-        let mut taken_up = TakenUp { through: 0, more: resumed.len() as i64 == NOTIFICATIONS };
+        let mut taken_up = TakenUp::default();
+        let full = resumed.len() as i64 == NOTIFICATIONS;
         for one in resumed {
             match self.take_up(one, self.taking_up.last(one), share).await? {
-                Page::Through => taken_up.through += 1,
+                Page::Through => {
+                    taken_up.through += 1;
+                    // Others may stand behind it.
+                    taken_up.more |= full;
+                }
                 Page::More(chunk) => {
                     self.taking_up.came_to(one, chunk);
                     taken_up.more = true;

@@ -21,8 +21,6 @@ pub struct StatusBatch {
 pub struct StatusSubject {
     /// The notification.
     pub notification_id: Uuid,
-    /// The tenant's public id.
-    pub tenant: String,
     /// The app's public id.
     pub app: String,
     /// The notification's body, for reference and metadata; shared by all changes of the notification.
@@ -49,11 +47,10 @@ const TAKE: &str = "
 
 /// `OFFSET 0` keeps each part a search by key: a join of tables of which nothing is known yet, as of a new week's deliveries, read all of them.
 const DESCRIBE: &str = "
-    SELECT k.i::int, n.notification_id, t.tenant, a.app, coalesce(d.device, p.device), coalesce(d.user_id, p.user_id), dl.platform, dl.provider_id,
+    SELECT k.i::int, n.notification_id, a.app, coalesce(d.device, p.device), coalesce(d.user_id, p.user_id), dl.platform, dl.provider_id,
            c.gateway, dl.action
     FROM unnest($1::uuid[], $2::int8[], $3::int2[]) WITH ORDINALITY AS k(run_id, subject, link, i)
     CROSS JOIN LATERAL (SELECT n.* FROM notifications n WHERE n.run_id = k.run_id OFFSET 0) n
-    JOIN tenants t ON t.tenant_key = n.tenant_key
     JOIN apps a ON a.app_key = n.app_key
     CROSS JOIN LATERAL (
         SELECT x.platform, x.provider_id, x.action, x.person FROM deliveries x
@@ -69,7 +66,7 @@ const DESCRIBE: &str = "
 
 impl Store {
     /// Takes batches that are to be told, at most `limit`; whoever takes them has ten seconds before somebody else may. Those that do not
-    /// read are set aside ([`Store::park_status_batches`]).
+    /// read are set aside.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`] when the database is away.
@@ -93,7 +90,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`] when the database is away; they are then met again.
-    pub async fn park_status_batches(&self, ids: &[i64]) -> Result<()> {
+    async fn park_status_batches(&self, ids: &[i64]) -> Result<()> {
         tracing::error!(batches = ?ids, "batches of status changes do not read as they were written, and are set aside (due_at = infinity)");
         let sql = "UPDATE status_batches SET due_at = 'infinity' WHERE batch_id = ANY($1)";
         self.write_count(Point::StatusTakeCommit, sql, &[&ids]).await.map(drop)
@@ -136,15 +133,14 @@ impl Store {
             let i = row.get::<_, i32>(0) as usize - 1;
             all[i] = Some(StatusSubject {
                 notification_id,
-                tenant: row.get(2),
-                app: row.get(3),
+                app: row.get(2),
                 body: bodies.get(&notification_id).map_or_else(|| Arc::from([]), Arc::clone),
-                device: row.get(4),
-                user_id: row.get(5),
-                platform: row.get(6),
-                provider_id: row.get(7),
-                gateway: row.get(8),
-                action: row.get(9),
+                device: row.get(3),
+                user_id: row.get(4),
+                platform: row.get(5),
+                provider_id: row.get(6),
+                gateway: row.get(7),
+                action: row.get(8),
             });
         }
         Ok(all)

@@ -5,7 +5,7 @@ use crate::status_batch::{StatusChange, encode};
 use carillon_domain::delivery_status::{Evidence, Reason, Status, Tally};
 use carillon_domain::ids::{RunId, TenantKey};
 use carillon_domain::platform::Platform;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::GenericClient;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -89,15 +89,15 @@ pub(crate) const COUNT: &str = "
 /// Writes news: deliveries, then counters (in this order everywhere), then the batch to be told.
 ///
 /// `slot` spreads the counters of one run, so that processes do not wait for each other; any constant of the process will do.
-pub(crate) async fn write_news(transaction: &Transaction<'_>, news: Vec<News>, slot: i16) -> Result<()> {
+pub(crate) async fn write_news(client: &impl GenericClient, news: Vec<News>, slot: i16) -> Result<()> {
     let news = joined(news);
     if news.is_empty() {
         return Ok(());
     }
-    let changes = upsert(transaction, &news).await?;
+    let changes = upsert(client, &news).await?;
     let (tallies, told) = sum_up(&changes);
-    count(transaction, &tallies, slot).await?;
-    tell(transaction, &told).await
+    count(client, &tallies, slot).await?;
+    tell(client, &told).await
 }
 
 /// What changes add to the counters, and what of them is to be told.
@@ -161,10 +161,10 @@ pub(crate) struct Grown {
 /// By run and channel.
 pub(crate) type Tallies = BTreeMap<(Uuid, i16), Tally>;
 
-async fn upsert(transaction: &Transaction<'_>, news: &[(News, Evidence)]) -> Result<Vec<Grown>> {
+async fn upsert(client: &impl GenericClient, news: &[(News, Evidence)]) -> Result<Vec<Grown>> {
     let bits = |n: u16| i16::from_ne_bytes(n.to_ne_bytes());
-    let statement = transaction.prepare_cached(UPSERT).await?;
-    let rows = transaction
+    let statement = client.prepare_cached(UPSERT).await?;
+    let rows = client
         .query(
             &statement,
             &[
@@ -200,7 +200,7 @@ async fn upsert(transaction: &Transaction<'_>, news: &[(News, Evidence)]) -> Res
         .collect())
 }
 
-pub(crate) async fn count(transaction: &Transaction<'_>, tallies: &Tallies, slot: i16) -> Result<()> {
+pub(crate) async fn count(client: &impl GenericClient, tallies: &Tallies, slot: i16) -> Result<()> {
     let tallies: Vec<_> = tallies.iter().filter(|(_, t)| !t.is_zero()).collect();
     if tallies.is_empty() {
         return Ok(());
@@ -211,19 +211,19 @@ pub(crate) async fn count(transaction: &Transaction<'_>, tallies: &Tallies, slot
     let columns: Vec<Vec<i64>> = (1..13).map(|s| tallies.iter().map(|(_, t)| t.0[s]).collect()).collect();
     let mut parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![&runs, &channels, &slots];
     parameters.extend(columns.iter().map(|c| c as &(dyn tokio_postgres::types::ToSql + Sync)));
-    let statement = transaction.prepare_cached(COUNT).await?;
-    transaction.execute(&statement, &parameters).await?;
+    let statement = client.prepare_cached(COUNT).await?;
+    client.execute(&statement, &parameters).await?;
     Ok(())
 }
 
 /// Leaves a batch to be told; the status collector's pump publishes it.
-pub(crate) async fn tell(transaction: &Transaction<'_>, changes: &[StatusChange]) -> Result<()> {
+pub(crate) async fn tell(client: &impl GenericClient, changes: &[StatusChange]) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
     let bytes = encode(changes)?;
-    let statement = transaction.prepare_cached(TELL).await?;
-    transaction.execute(&statement, &[&bytes]).await?;
+    let statement = client.prepare_cached(TELL).await?;
+    client.execute(&statement, &[&bytes]).await?;
     Ok(())
 }
 

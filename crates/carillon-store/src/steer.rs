@@ -43,8 +43,7 @@ const MINE: &str = "n.tenant_key = $1 AND n.notification_id = $2 AND a.app_key =
 const CANCELLED: &str = "state = 4, epoch = n.epoch + 1, paused_at = NULL, resumed_at = NULL,
     due_at = CASE WHEN n.run_id IS NOT NULL THEN now() END, finished_at = CASE WHEN n.run_id IS NULL THEN now() END";
 
-/// What waits for its turn behind an expansion
-/// sees the row as that one leaves it.
+/// One that waits behind an expansion sees the row as that one leaves it.
 const CANCEL: &str = "
     UPDATE notifications n SET {cancelled} FROM apps a
     WHERE {mine} AND (n.state = 1 OR n.state IN (2, 3) AND NOT {through})";

@@ -6,10 +6,11 @@
 #[path = "devices/database.rs"]
 mod database;
 
+use carillon_domain::delivery_status::Reason;
 use carillon_domain::ids::NotificationId;
 use carillon_domain::platform::Lane;
 use carillon_failpoint::Armed;
-use carillon_store::{Error, NewNotification, TenantChange};
+use carillon_store::{Error, NewNotification, Page, Suppressed, TenantChange};
 use database::Database;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -70,6 +71,40 @@ async fn a_commit_that_never_comes_back_is_given_up_in_time_and_its_connection_i
     let again = notification(&database);
     database.store.accept_group(&[again]).await.unwrap();
     assert_eq!(kept(&database).await, 2, "what was left open does not swallow the next commit");
+    database.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_page_of_which_somebody_is_suppressed_is_committed_in_one_piece_too() {
+    let database = Database::new().await;
+    let new = notification(&database);
+    database.store.accept_group(std::slice::from_ref(&new)).await.unwrap();
+    let sql = "SELECT (SELECT count(*) FROM deliveries), (SELECT epoch FROM notifications)";
+    for (side, left) in [("before", (0, 0)), ("after", (1, 1))] {
+        let _armed = armed(&format!("store.pages.commit:{side}=error"));
+        let (expansion, rows) = database.store.expand(&[new.notification_id]).await.unwrap();
+        let (row, now) = (&rows[0], expansion.now());
+        let page = Page {
+            notification_id: row.notification_id,
+            tenant_key: row.tenant_key,
+            app_key: row.app_key,
+            lane: row.lane,
+            run: row.notification_id.as_run(),
+            run_started_at: now,
+            expires_at: now,
+            first_chunk: 0,
+            chunks: Vec::new(),
+            suppressed: vec![Suppressed { subject: -1, platform: None, person: None, reason: Reason::NoDevice }],
+            cascades: Vec::new(),
+            persons: 1,
+            cursor: None,
+            last: true,
+        };
+        let error = expansion.commit(vec![page], 0).await.unwrap_err();
+        assert!(error.is_unavailable(), "{side}: {error}");
+        let row = database.sql.query_one(sql, &[]).await.unwrap();
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i32>(1)), left, "{side}");
+    }
     database.drop_it().await;
 }
 

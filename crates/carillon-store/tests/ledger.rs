@@ -314,8 +314,8 @@ async fn status_changes_are_left_to_be_told_until_they_were() {
     let subjects = world.store.describe_changes(&batches[0].changes).await.unwrap();
     let subject = subjects[0].as_ref().expect("described");
     assert_eq!(
-        (subject.device.as_deref(), subject.user_id.as_deref(), subject.tenant.as_str()),
-        (Some("d1"), Some("u1"), "acme")
+        (subject.device.as_deref(), subject.user_id.as_deref(), subject.app.as_str()),
+        (Some("d1"), Some("u1"), "shop")
     );
     assert!(world.store.take_status_batches(10).await.unwrap().is_empty(), "taken");
     world.store.status_batches_told(&[batches[0].id]).await.unwrap();

@@ -6,7 +6,7 @@ use carillon_telemetry::RemoteContext;
 use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
 use carillon_wire::topology;
 
-/// Says in a campaign's wake-up how many pages were committed when it was sent. Where more are committed by now, another wake-up has overtaken
+/// Says in a campaign's wake-up how many pages were committed, and how often it was steered, when it was sent. Where that is more by now, another wake-up has overtaken
 /// this one, and a campaign is walked by one at a time.
 const EPOCH: &str = "carillon-epoch";
 

@@ -114,7 +114,6 @@ mod tests {
         };
         StatusSubject {
             notification_id: Uuid::from_u128(0x17),
-            tenant: "acme".into(),
             app: "shop".into(),
             body: carillon_wire::encode_body(&Notification::accepted(draft)).into(),
             device: Some("d1".into()),

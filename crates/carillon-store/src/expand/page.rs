@@ -92,7 +92,7 @@ pub struct Page {
 
 /// Writes pages inside the transaction that is open on the connection.
 pub(super) async fn write(
-    connection: &mut Object,
+    connection: &Object,
     pages: &[Page],
     now: Timestamp,
     slot: i16,
@@ -109,13 +109,7 @@ pub(super) async fn write(
     )?;
     let news: Vec<News> =
         pages.iter().flat_map(|page| page.suppressed.iter().map(|s| not_tried(page, s, now))).collect();
-    if news.is_empty() {
-        return Ok(());
-    }
-    // A savepoint gives the helpers their transaction type inside the one that is open.
-    let transaction = connection.transaction().await?;
-    write_news(&transaction, news, slot).await?;
-    release(transaction).await
+    write_news(connection, news, slot).await
 }
 
 fn not_tried(page: &Page, suppressed: &Suppressed, now: Timestamp) -> News {
@@ -266,10 +260,4 @@ async fn advance(connection: &Object, statement: &Statement, pages: &[Page]) -> 
         )
         .await?;
     Ok(())
-}
-
-/// Ends the savepoint. What is in it is committed with the transaction around it.
-#[allow(clippy::disallowed_methods, reason = "RELEASE SAVEPOINT commits nothing")]
-async fn release(savepoint: deadpool_postgres::Transaction<'_>) -> Result<()> {
-    Ok(savepoint.commit().await?)
 }

@@ -55,6 +55,21 @@ async fn set_aside(world: &World, chunk: ChunkId) -> bool {
 }
 
 #[tokio::test]
+async fn what_is_set_aside_in_its_last_minute_goes_on_after_the_resume() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let chunk = world.chunk(&["u1"]).await;
+    let id = id_of(&world, chunk.run).await;
+    world.sql.batch_execute("UPDATE chunks SET expires_at = now() + interval '50 seconds'").await.unwrap();
+    assert_eq!(pause(&world, id).await, Steered::Done);
+    pass(&world).await;
+    assert_eq!(due(&world).await, 0);
+    assert!(set_aside(&world, chunk).await);
+    assert_eq!(resume(&world, id).await, Steered::Done);
+    assert_eq!((take_up(&world).await, due(&world).await), (1, 1));
+}
+
+#[tokio::test]
 async fn a_paused_chunk_is_neither_published_nor_granted_and_goes_on_after_the_resume() {
     let world = World::new().await;
     world.device("u1", "d1").await;
