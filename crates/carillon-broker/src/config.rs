@@ -6,7 +6,7 @@ use std::time::Duration;
 use lapin::uri::AMQPUri;
 use serde::Deserialize;
 
-/// What is asked for as the largest frame, in bytes. The client keeps 64 of them in memory a connection, used or not; a larger message takes several.
+/// What is asked for as the largest frame unless the URL says another (`frame_max`), in bytes. The client keeps 64 of them in memory a connection, used or not; a larger message takes several.
 const FRAME_BYTES: u32 = 32 * 1024;
 
 /// The section `amqp` of a service's configuration. Only `url` has no default.
@@ -94,12 +94,12 @@ impl Config {
         Duration::from_millis(self.handler_timeout_ms)
     }
 
-    /// The parsed URL; what stands in the configuration wins over the URL's own parameters.
+    /// The parsed URL; what has a setting of its own wins over the URL's own parameters.
     pub(crate) fn uri(&self) -> Result<AMQPUri, ConfigError> {
         // The parser's message may quote the URL, and with it the password.
         let mut uri: AMQPUri = self.url.0.parse().map_err(|_| ConfigError::Url)?;
         uri.query.heartbeat = Some(self.heartbeat_seconds);
-        uri.query.frame_max = Some(FRAME_BYTES);
+        uri.query.frame_max.get_or_insert(FRAME_BYTES);
         if !(1..=65_535).contains(&self.window) {
             return Err(ConfigError::Bound("window", "1 to 65535"));
         }

@@ -10,7 +10,7 @@ const BRAKE_COUNT: f64 = 50.0;
 const BRAKE_SHARE: f64 = 0.9;
 /// Both counts are halved this often.
 const BRAKE_HALF_LIFE: Duration = Duration::from_secs(60);
-/// By how much less often than at every answer that is computed.
+/// The fading is computed this often, not at every answer.
 const BRAKE_FADES_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts of answers, which fade.

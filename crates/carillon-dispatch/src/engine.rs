@@ -82,13 +82,13 @@ fn announce(chunk: &Chunk, host: &str, change: Change, said: &str) {
     match change {
         Change::None => {}
         Change::Refused => {
-            tracing::warn!({ field::SERVER_ADDRESS } = host, tenant.id = %facts.tenant, app.id = %facts.app, reason = said, "the provider refuses a credential; its messages wait");
+            tracing::warn!({ field::PROVIDER_HOST } = host, tenant.id = %facts.tenant, app.id = %facts.app, reason = said, "the provider refuses a credential; its messages wait");
         }
         Change::Opened => {
-            tracing::warn!({ field::SERVER_ADDRESS } = host, tenant.id = %facts.tenant, app.id = %facts.app, "the provider fails; messages wait until it is back");
+            tracing::warn!({ field::PROVIDER_HOST } = host, tenant.id = %facts.tenant, app.id = %facts.app, "the provider fails; messages wait until it is back");
         }
         Change::Recovered => {
-            tracing::info!({ field::SERVER_ADDRESS } = host, tenant.id = %facts.tenant, app.id = %facts.app, "the provider answers again");
+            tracing::info!({ field::PROVIDER_HOST } = host, tenant.id = %facts.tenant, app.id = %facts.app, "the provider answers again");
         }
     }
 }

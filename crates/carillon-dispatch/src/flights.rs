@@ -94,22 +94,25 @@ impl<'f, 'a> Flights<'f, 'a> {
         self.look_at.filter(|_| !self.is_empty())
     }
 
-    /// Cuts those that take too long: nobody knows what became of them.
+    /// Cuts those that take too long: nobody knows what became of them, unless their answer is there by now.
     pub(crate) fn overdue(&mut self, now: Instant) -> Vec<Landed<'a>> {
         if self.look_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
         let mut cut = Vec::new();
         self.look_at = None;
-        for flying in std::mem::take(&mut self.flying) {
+        for mut flying in std::mem::take(&mut self.flying) {
             let deadline = flying.left + self.patience;
-            if deadline <= now {
+            if now < deadline {
+                self.look_at = Some(self.look_at.map_or(deadline, |at| at.min(deadline)));
+                self.flying.push(flying);
+            } else if let Some((landed, room)) = (&mut flying).now_or_never() {
+                self.room.push(room);
+                cut.push(landed);
+            } else {
                 let Flying { call, open, left, span } = flying;
                 drop(call);
                 cut.push(Landed { open, flown: Some(Verdict::Unknown), left, span });
-            } else {
-                self.look_at = Some(self.look_at.map_or(deadline, |at| at.min(deadline)));
-                self.flying.push(flying);
             }
         }
         cut
@@ -166,13 +169,17 @@ mod tests {
     fn only_what_takes_too_long_is_cut_and_the_others_go_on() {
         let (mut flights, now) = (Flights::new(PATIENCE), Instant::now());
         let slow = push(&mut flights, 1, now);
+        let answered = push(&mut flights, 3, now);
         let then = now + Duration::from_secs(10);
         let quick = push(&mut flights, 2, then);
         assert!(flights.overdue(now + PATIENCE - Duration::from_millis(1)).is_empty());
         assert_eq!(flights.look_at(), Some(now + PATIENCE));
-        let cut = flights.overdue(now + PATIENCE);
-        assert_eq!(cut.len(), 1);
-        assert_eq!((cut[0].open.index, cut[0].flown.clone()), (1, Some(Verdict::Unknown)));
+        // Nobody looked until now.
+        answered.send(Verdict::Sent { provider_id: None }).unwrap();
+        let mut cut = flights.overdue(now + PATIENCE);
+        cut.sort_by_key(|landed| landed.open.index);
+        let came_to: Vec<_> = cut.iter().map(|landed| (landed.open.index, landed.flown.clone())).collect();
+        assert_eq!(came_to, [(1, Some(Verdict::Unknown)), (3, Some(Verdict::Sent { provider_id: None }))]);
         assert!(slow.is_canceled(), "the call itself is over");
         assert_eq!(flights.look_at(), Some(then + PATIENCE));
         quick.send(Verdict::Sent { provider_id: None }).unwrap();

@@ -93,9 +93,6 @@ impl Gate {
             return if left <= IN_PROCESS { Admission::Wait(left, of) } else { Admission::Hold(left, of) };
         }
         self.closed_until = None;
-        if self.hosts.is_empty() {
-            return Admission::Go;
-        }
         let Some(known) = self.hosts.get_mut(host) else { return Admission::Go };
         let passage = known.admit(now);
         if known.is_calm() {
@@ -113,9 +110,6 @@ impl Gate {
     pub(crate) fn closed<'h>(&self, mut hosts: impl Iterator<Item = &'h str>, now: Instant) -> Option<Duration> {
         if let Some(left) = left(self.closed_until, now).filter(|left| *left > IN_PROCESS) {
             return Some(left);
-        }
-        if self.hosts.is_empty() {
-            return None;
         }
         let holds = |host: &str| self.hosts.get(host).and_then(|known| known.holds(now));
         if let Some(wait) = holds(PREPARATION) {
@@ -186,9 +180,6 @@ impl Gate {
     }
 
     fn works(&mut self, host: &str, now: Instant) -> Change {
-        if self.hosts.is_empty() {
-            return Change::None;
-        }
         let Some(known) = self.hosts.get_mut(host) else { return Change::None };
         let recovered = known.works(now);
         // A preparation serves a whole chunk: nothing needs to be ramped up.

@@ -92,6 +92,7 @@ impl<'a, P: Provider> Sending<'a, P> {
             for cut in flights.overdue(now) {
                 self.land(cut, now);
             }
+            self.count_answers(now);
             if flights.is_empty() && self.line.is_empty() {
                 return Ok(());
             }
@@ -109,7 +110,8 @@ impl<'a, P: Provider> Sending<'a, P> {
                 self.launch(&mut flights, prepared, ready, permit);
             }
             let may_start = self.may_start(flights.len(), now);
-            let wake_at = flights.look_at().map_or(self.wake_at(now), |at| at.min(self.wake_at(now)));
+            let own = self.wake_at(now);
+            let wake_at = flights.look_at().map_or(own, |at| at.min(own));
             tokio::select! {
                 biased;
                 answer = self.outbox.committed() => match answer? {

@@ -1,6 +1,6 @@
 //! Accepting notifications: one transaction for a group, the committed rows are the outbox.
 
-use crate::commit::{ANSWER, in_time};
+use crate::commit::ANSWER;
 use crate::{Error, Result, Store};
 use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::notification::State;
@@ -143,7 +143,7 @@ impl Store {
             &columns.fingerprints,
         ];
         let parameters = if sql == INSERT { &all[..9] } else { &all[..] };
-        in_time(ANSWER, self.write(Point::AcceptCommit, sql, parameters)).await
+        self.write_within(ANSWER, Point::AcceptCommit, sql, parameters).await
     }
 
     /// Says what became of items whose keys were there. They are committed, and stay for a month.

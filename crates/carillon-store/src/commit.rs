@@ -43,7 +43,7 @@ pub(crate) async fn autocommit<T>(
     in_time(patience, point.around(async { Ok(statement.await?) })).await
 }
 
-pub(crate) async fn in_time<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+async fn in_time<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     let late = |_| Err(Error::Unavailable("the database did not answer in time".into()));
     tokio::time::timeout(patience, work).await.unwrap_or_else(late)
 }

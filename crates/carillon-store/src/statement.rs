@@ -5,6 +5,7 @@
 use crate::commit::autocommit;
 use crate::{Error, Result, Store};
 use carillon_failpoint::Point;
+use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -46,9 +47,20 @@ impl Store {
 
     /// Writes, which commits by itself, and returns what the statement returns.
     pub(crate) async fn write(&self, point: Point, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>> {
+        self.write_within(self.patience(), point, sql, parameters).await
+    }
+
+    /// As [`Store::write`], for what callers wait for.
+    pub(crate) async fn write_within(
+        &self,
+        patience: Duration,
+        point: Point,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>> {
         let connection = self.connection().await?;
         let statement = connection.prepare_cached(sql).await?;
-        autocommit(point, self.patience(), connection.query(&statement, parameters)).await
+        autocommit(point, patience, connection.query(&statement, parameters)).await
     }
 
     /// Writes, and returns the one row that the statement returns.

@@ -104,7 +104,7 @@ impl Provider for Apns {
 }
 
 /// What two answers come to, the first from the world that the message belongs to (see [`Provider::host`]). What is wrong with the
-/// other one must not hold what goes to the first.
+/// other one must not hold what goes to the first; what is wrong with the provider token, which both see, holds both.
 fn of_both(first: Verdict, second: Answered) -> Verdict {
     let is_misconfigured = |verdict: &Verdict| matches!(verdict, Verdict::Misconfigured { .. });
     match second.verdict {

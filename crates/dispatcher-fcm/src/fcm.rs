@@ -6,7 +6,6 @@ use std::time::Duration;
 use carillon_dispatch::{ChunkFacts, Message, Misconfigured, Provider, Quota, Verdict};
 use carillon_egress::{AllowHosts, Http2Pool, HttpClient, HttpConfig, PoolError, Request, Trust};
 use carillon_runtime::Scope;
-use futures::FutureExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::{Answered, read, unanswered};
@@ -85,12 +84,7 @@ impl Provider for Fcm {
         let deadline = Instant::now() + self.request_timeout;
         // Nothing has left before there is a token.
         let too_late = Err(Verdict::Unavailable { retry_after: None });
-        // Nearly always there is one, and no timer is needed to look.
-        let token = match credential.bearer.token().now_or_never() {
-            Some(token) => token,
-            None => timeout_at(deadline, credential.bearer.token()).await.unwrap_or(too_late.clone()),
-        };
-        let token = match token {
+        let token = match timeout_at(deadline, credential.bearer.token()).await.unwrap_or(too_late.clone()) {
             Ok(token) => token,
             Err(verdict) => return verdict,
         };

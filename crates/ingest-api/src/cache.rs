@@ -39,28 +39,47 @@ impl<K: Eq + Hash, V> Cache<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let generation = {
-            let state = self.lock();
-            match state.entries.get(key) {
-                Some((since, value)) if since.elapsed() < BELIEVED => return Ok(Some(value.clone())),
-                _ => state.generation,
-            }
-        };
-        let Some(value) = load.await? else { return Ok(None) };
-        let value = Arc::new(value);
-        self.insert(key.to_owned(), value.clone(), generation);
-        Ok(Some(value))
+        if let Some(value) = self.remembered(key) {
+            return Ok(Some(value));
+        }
+        let generation = self.generation();
+        Ok(load.await?.map(|value| self.keep(key.to_owned(), value, generation)))
     }
 
-    /// Forgets one entry.
-    pub(crate) fn forget<Q>(&self, key: &Q)
+    /// What `load` finds, which stands for the entry from now on.
+    pub(crate) async fn read<Q, E>(
+        &self,
+        key: &Q,
+        load: impl Future<Output = Result<Option<V>, E>>,
+    ) -> Result<Option<Arc<V>>, E>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let generation = self.generation();
+        Ok(load.await?.map(|value| self.keep(key.to_owned(), value, generation)))
+    }
+
+    fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// Whether the entry is there, and believed.
+    pub(crate) fn remembers<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let mut state = self.lock();
-        state.entries.remove(key);
-        state.generation += 1;
+        self.remembered(key).is_some()
+    }
+
+    fn remembered<Q>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let state = self.lock();
+        state.entries.get(key).filter(|(since, _)| since.elapsed() < BELIEVED).map(|(_, value)| Arc::clone(value))
     }
 
     /// Forgets everything.
@@ -70,10 +89,12 @@ impl<K: Eq + Hash, V> Cache<K, V> {
         state.generation += 1;
     }
 
-    fn insert(&self, key: K, value: Arc<V>, generation: u64) {
+    /// Puts in what was read, unless something was forgotten since.
+    fn keep(&self, key: K, value: V, generation: u64) -> Arc<V> {
+        let value = Arc::new(value);
         let mut state = self.lock();
         if state.generation != generation {
-            return;
+            return value;
         }
         if state.entries.len() >= ENTRIES {
             state.entries.retain(|_, (since, _)| since.elapsed() < BELIEVED);
@@ -81,7 +102,8 @@ impl<K: Eq + Hash, V> Cache<K, V> {
         if state.entries.len() >= ENTRIES {
             state.entries.clear();
         }
-        state.entries.insert(key, (Instant::now(), value));
+        state.entries.insert(key, (Instant::now(), Arc::clone(&value)));
+        value
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K, V>> {
@@ -108,11 +130,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_entry_is_forgotten_and_the_others_are_not() {
+    async fn one_entry_is_read_anew_and_the_others_are_not() {
         let cache = Cache::new();
         assert_eq!((get(&cache, "a", Some(1)).await, get(&cache, "b", Some(1)).await), (Some(1), Some(1)));
-        cache.forget("a");
-        assert_eq!((get(&cache, "a", Some(2)).await, get(&cache, "b", Some(2)).await), (Some(2), Some(1)));
+        assert!(cache.remembers("a") && !cache.remembers("c"));
+        assert_eq!(cache.read("a", async { Ok::<_, ()>(Some(2)) }).await.unwrap().map(|v| *v), Some(2));
+        assert_eq!((get(&cache, "a", Some(3)).await, get(&cache, "b", Some(3)).await), (Some(2), Some(1)));
     }
 
     #[tokio::test]

@@ -64,16 +64,12 @@ impl Permits {
     /// # Errors
     /// `unavailable`.
     pub(crate) async fn sms_ways(&self, tenant: TenantKey) -> Result<Arc<SmsWays>, Refusal> {
-        let load = async {
-            let mut routes = self.store.sms_routes(&[tenant]).await?;
-            let ways = routes.pop().map(|routes| SmsWays {
-                gateways: routes.gateways.into_iter().map(|gateway| gateway.gateway).collect(),
-                senders: routes.senders.into_iter().map(|sender| (sender.sender, sender.gateways)).collect(),
-            });
-            // Who has none is about to get some: that is not remembered.
-            Ok::<_, Refusal>(ways.filter(|ways| !ways.gateways.is_empty()))
-        };
-        Ok(self.sms.get(&tenant, load).await?.unwrap_or_default())
+        Ok(self.sms.get(&tenant, self.read_sms_ways(tenant)).await?.unwrap_or_default())
+    }
+
+    /// Whether [`Permits::sms_ways`] would answer from memory.
+    pub(crate) fn remembers_sms_ways(&self, tenant: TenantKey) -> bool {
+        self.sms.remembers(&tenant)
     }
 
     /// As [`Permits::sms_ways`], and nothing of it older than this call.
@@ -81,8 +77,17 @@ impl Permits {
     /// # Errors
     /// `unavailable`.
     pub(crate) async fn sms_ways_anew(&self, tenant: TenantKey) -> Result<Arc<SmsWays>, Refusal> {
-        self.sms.forget(&tenant);
-        self.sms_ways(tenant).await
+        Ok(self.sms.read(&tenant, self.read_sms_ways(tenant)).await?.unwrap_or_default())
+    }
+
+    async fn read_sms_ways(&self, tenant: TenantKey) -> Result<Option<SmsWays>, Refusal> {
+        let mut routes = self.store.sms_routes(&[tenant]).await?;
+        let ways = routes.pop().map(|routes| SmsWays {
+            gateways: routes.gateways.into_iter().map(|gateway| gateway.gateway).collect(),
+            senders: routes.senders.into_iter().map(|sender| (sender.sender, sender.gateways)).collect(),
+        });
+        // Who has none is about to get some: that is not remembered.
+        Ok(ways.filter(|ways| !ways.gateways.is_empty()))
     }
 
     /// Whom a user of the broker speaks for.

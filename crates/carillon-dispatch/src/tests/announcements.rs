@@ -57,7 +57,7 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         match field.name() {
             "message" => self.words = format!("{value:?}"),
-            "server.address" => self.host = Some(format!("{value:?}").trim_matches('"').to_owned()),
+            "provider.host" => self.host = Some(format!("{value:?}").trim_matches('"').to_owned()),
             _ => {}
         }
     }

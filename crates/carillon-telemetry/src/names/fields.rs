@@ -46,6 +46,8 @@ pub mod field {
     pub const SERVER_ADDRESS: &str = "server.address";
     /// Port of the server that was called (OpenTelemetry, server).
     pub const SERVER_PORT: &str = "server.port";
+    /// What fails together at a provider: a push service's authority, or one of a provider's worlds (`production`, `sandbox`).
+    pub const PROVIDER_HOST: &str = "provider.host";
     /// Class of an error, a word from a closed enum (OpenTelemetry).
     pub const ERROR_TYPE: &str = "error.type";
 }

@@ -253,8 +253,10 @@ impl Permitted {
 }
 
 async fn check_senders(ingest: &Ingest, tenant: TenantKey, links: &[CascadeLink]) -> Result<(), Refusal> {
-    if senders::check(links, &*ingest.permits.sms_ways(tenant).await?).is_ok() {
-        return Ok(());
+    let remembered = ingest.permits.remembers_sms_ways(tenant);
+    let checked = senders::check(links, &*ingest.permits.sms_ways(tenant).await?);
+    if checked.is_ok() || !remembered {
+        return Ok(checked?);
     }
     // What is remembered may be older than the sender that another process was told of a moment ago.
     Ok(senders::check(links, &*ingest.permits.sms_ways_anew(tenant).await?)?)

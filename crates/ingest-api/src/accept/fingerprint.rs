@@ -95,6 +95,13 @@ mod tests {
         }
     }
 
+    /// Keys are remembered for a month: a change of this is a change that older processes and rows must not meet (ADR 18).
+    #[test]
+    fn the_fingerprint_of_a_notification_is_the_same_in_every_version() {
+        let hex: String = of(draft()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "98235270030f223c4bdcf038dcf175feb190b8385198662d6024c864aedf2435");
+    }
+
     #[test]
     fn a_default_that_is_said_means_what_the_default_means() {
         let url = |target| Some(Open::Url { url: "https://a.example".into(), target });

@@ -2,7 +2,7 @@
 
 use carillon_domain::ids::NotificationId;
 use carillon_domain::notification::State;
-use carillon_store::{Accepted, Error, NewNotification, Store};
+use carillon_store::{Accepted, NewNotification, Store};
 use std::time::Duration;
 
 /// Before a group is tried again: long enough for a switch of connections, short against a caller's patience.
@@ -47,8 +47,6 @@ async fn one_by_one(store: &Store, items: &[NewNotification]) -> Vec<Fate> {
     for item in items {
         let one = match store.accept_group(std::slice::from_ref(item)).await {
             Ok(accepted) => accepted.into_iter().next().map_or(Fate::Refused, |a| fate(item, a)),
-            // Our own id is there: the attempt before was committed, only its answer was lost.
-            Err(Error::Duplicate(_)) => Fate::New { state: state_of(item) },
             Err(error) if error.is_unavailable() => {
                 tracing::warn!(%error, "a notification was not committed");
                 // Each of the others would wait as long.
@@ -72,8 +70,4 @@ fn fate(item: &NewNotification, accepted: Accepted) -> Fate {
         Accepted::Replayed { notification_id, state } => Fate::Replayed { id: notification_id, state },
         Accepted::Conflict => Fate::Conflict,
     }
-}
-
-fn state_of(item: &NewNotification) -> State {
-    if item.scheduled_at.is_some() { State::Scheduled } else { State::Sending }
 }

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 
+use super::request_id::RequestId;
 use super::routes;
 
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
@@ -26,11 +27,13 @@ pub(super) async fn cors(request: Request, next: Next) -> Response {
     let Some(origin) = origin.filter(|_| !methods.is_empty()) else { return next.run(request).await };
     let preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let id = RequestId::of(request.headers());
     let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("origin"));
     if preflight {
+        id.mark(headers);
         if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         }

@@ -9,13 +9,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use carillon_failpoint::Point;
 use futures::FutureExt as _;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use super::observe::{self, Durations};
 use super::problem::Problem;
-use super::request_id::{RequestId, X_REQUEST_ID};
+use super::request_id::RequestId;
 use crate::config::Http;
 use crate::refusal::Refusal;
 
@@ -87,13 +87,10 @@ pub(super) async fn frame(State(frame): State<Frame>, mut request: Request, next
         response = problem.render(&id.0);
     }
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id.0) {
-        headers.insert(X_REQUEST_ID, id);
-    }
+    id.mark(headers);
     if let Some(ignored) = notes.header() {
         headers.insert(IGNORED_FIELDS, ignored);
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     frame.durations.done(&span, &method, &route, response.status(), began.elapsed());
     response
 }
@@ -135,6 +132,7 @@ mod tests {
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
     use carillon_runtime::config::HumanDuration;
+    use http::header;
     use tower::ServiceExt as _;
 
     use super::*;

@@ -6,11 +6,10 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderValue, header};
 
 use super::leftover::spurn;
 use super::problem::Problem;
-use super::request_id::{RequestId, X_REQUEST_ID};
+use super::request_id::RequestId;
 use crate::rate::Rate;
 
 /// Bytes of a body that are thrown away, so that the connection can be used again: to begin a new one costs more. Who sends more meets its end.
@@ -20,11 +19,7 @@ pub(super) async fn limit(State(rate): State<Arc<Rate>>, request: Request, next:
     let Err(refusal) = rate.admit(Instant::now()) else { return next.run(request).await };
     let id = RequestId::of(request.headers());
     let mut response = Problem::from(refusal).render(&id.0);
-    let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id.0) {
-        headers.insert(X_REQUEST_ID, id);
-    }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    id.mark(response.headers_mut());
     spurn(request, SPURNED, &mut response).await;
     response
 }

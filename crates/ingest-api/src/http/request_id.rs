@@ -1,9 +1,9 @@
 //! `X-Request-Id`: the caller's own if it is harmless, else one of ours.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use uuid::Uuid;
 
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of the request that is being answered; handlers take it as an extension.
 #[derive(Clone, Debug)]
@@ -13,6 +13,14 @@ impl RequestId {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|text| is_sane(text));
         Self(given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned))
+    }
+
+    /// What every answer says, whoever gives it (contract, section 1).
+    pub(super) fn mark(&self, headers: &mut HeaderMap) {
+        if let Ok(id) = HeaderValue::from_str(&self.0) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
 }
 
@@ -30,7 +38,7 @@ mod tests {
 
     fn of(value: &[u8]) -> String {
         let mut headers = HeaderMap::new();
-        headers.insert(X_REQUEST_ID, http::HeaderValue::from_bytes(value).unwrap());
+        headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
         RequestId::of(&headers).0
     }
 

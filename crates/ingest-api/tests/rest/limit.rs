@@ -80,7 +80,9 @@ async fn a_web_page_may_read_that_it_is_to_come_back_and_its_preflight_is_answer
     assert!(refused.header("access-control-expose-headers").contains("retry-after"));
     for _ in 0..20 {
         let asked = service.client.call("OPTIONS", path).header("origin", "https://shop.example");
-        asked.header("access-control-request-method", "GET").send().await.must(204);
+        let answer = asked.header("access-control-request-method", "GET").header("x-request-id", "r-1").send().await;
+        assert_eq!(answer.status.as_u16(), 204);
+        assert_eq!((answer.header("x-request-id"), answer.header("x-content-type-options")), ("r-1", "nosniff"));
     }
 }
 
