@@ -14,7 +14,8 @@ pub struct DispatchConfig {
     pub in_flight: usize,
     /// Provider calls of one chunk at once. At least 1.
     pub in_flight_per_chunk: usize,
-    /// Messages of the transactional lane in work at once; together they hold few recipients.
+    /// Full messages of the transactional lane, of 64 recipients, in work at once; of smaller ones as many as have no more recipients together, and
+    /// at most 16 times as many.
     pub transactional_concurrency: usize,
     /// Chunks of the bulk lane in work at once. More than 8 of both lanes together weaken the stated bound on duplicates.
     pub bulk_concurrency: usize,

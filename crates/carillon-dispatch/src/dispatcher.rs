@@ -42,7 +42,11 @@ impl<P: Provider> Dispatcher<P> {
         lost: &CancellationToken,
     ) -> Result<(), Fault> {
         self.measure_wait(event.published_at_ms);
-        let chunks = event.chunks.into_iter().filter_map(read);
+        let chunks: Vec<Chunk> = event.chunks.into_iter().filter_map(read).collect();
+        if redelivered {
+            self.outwait_grants(&chunks, Instant::now(), lost).await;
+        }
+        let _room = self.engine.room.enter(chunks.iter().map(|chunk| chunk.targets.len())).await;
         let now = Instant::now();
         let mut granted = Vec::new();
         let mut unclaimed = Vec::new();
@@ -51,9 +55,6 @@ impl<P: Provider> Dispatcher<P> {
                 Some(grant) => granted.push((chunk, grant)),
                 None => unclaimed.push(chunk),
             }
-        }
-        if redelivered {
-            self.outwait_grants(&unclaimed, now, lost).await;
         }
         // First of all: nothing has begun yet if the ledger is away.
         granted.extend(self.claim(unclaimed, redelivered).await?);

@@ -19,6 +19,7 @@ use crate::metrics::Meters;
 use crate::pace::Paces;
 use crate::plan::{self, Lesson};
 use crate::provider::{Provider, Verdict};
+use crate::room::Room;
 
 /// One process's dispatching, both lanes.
 pub(crate) struct Shared<P: Provider> {
@@ -43,6 +44,8 @@ pub(crate) struct Bounds {
 pub(crate) struct Engine<P: Provider> {
     pub(crate) shared: Arc<Shared<P>>,
     pub(crate) lane: Lane,
+    /// What a crash repeats.
+    pub(crate) room: Room,
     /// Provider calls at once.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) meters: Meters,

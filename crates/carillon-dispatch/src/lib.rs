@@ -32,6 +32,7 @@ mod outbox;
 mod pace;
 mod plan;
 mod provider;
+mod room;
 mod sections;
 mod sending;
 mod start;

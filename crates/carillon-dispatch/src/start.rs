@@ -16,6 +16,11 @@ use crate::ledger::{Ledger, Reporter};
 use crate::metrics::Meters;
 use crate::pace::Paces;
 use crate::provider::Provider;
+use crate::room::Room;
+
+/// Messages of the transactional lane that may be in work for each full one of the setting: most carry a recipient or two, and the room bounds
+/// them together.
+const SMALL: usize = 16;
 
 /// Consumes both lanes of a platform until the process drains. Returns once everything is started; a broker or a ledger that
 /// is away is no error.
@@ -51,18 +56,21 @@ pub async fn start<P: Provider>(
         stopping: scope.stopping(),
     });
     let transactional = (dispatch.in_flight / 4).max(1);
+    let bulk = dispatch.in_flight - transactional;
     let lanes = [
-        (Lane::Transactional, transactional, dispatch.transactional_concurrency),
-        (Lane::Bulk, dispatch.in_flight - transactional, dispatch.bulk_concurrency),
+        (Lane::Transactional, transactional, dispatch.transactional_concurrency, SMALL),
+        (Lane::Bulk, bulk, dispatch.bulk_concurrency, 1),
     ];
-    for (lane, in_flight, concurrency) in lanes {
+    for (lane, in_flight, full, messages) in lanes {
         let queue = topology::chunks(platform, lane);
         let engine = Engine {
             shared: Arc::clone(&shared),
             lane,
+            room: Room::for_chunks(full),
             permits: Arc::new(Semaphore::new(in_flight)),
             meters: Meters::new(platform, lane, queue.name()),
         };
+        let concurrency = full * messages;
         let prefetch = u16::try_from(concurrency * 2).unwrap_or(u16::MAX);
         broker.consume(queue, prefetch, concurrency, Dispatcher::new(engine));
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::world::{Scripted, World, chunk};
+use super::world::{ROOM, Scripted, World, chunk};
 use crate::outbox::UNCOMMITTED;
 
 #[tokio::test(start_paused = true)]
@@ -20,6 +20,26 @@ async fn nothing_new_is_started_while_64_results_are_not_committed() {
     world.ledger.commits.add_permits(1000);
     sending.await.unwrap();
     assert_eq!((world.calls.count(), world.ledger.outcomes(1).len()), (500, 500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_messages_do_not_wait_for_each_other_s_reports_and_all_together_repeat_no_more_than_full_ones() {
+    for (size, messages, sent) in
+        [(1, 100, 100), (64, ROOM as u32 + 2, ROOM * UNCOMMITTED), (500, ROOM as u32 + 2, ROOM * UNCOMMITTED)]
+    {
+        let world = World::new(Scripted::sends());
+        world.ledger.commits.forget_permits(Semaphore::MAX_PERMITS);
+        let sending = futures::future::join_all((0..messages).map(|number| world.send(vec![chunk(number, size)])));
+        tokio::pin!(sending);
+        tokio::select! {
+            _ = &mut sending => panic!("nothing was committed"),
+            () = world.pass(Duration::from_secs(1)) => {}
+        }
+        assert_eq!(world.calls.count(), sent, "{messages} messages of {size}");
+        world.ledger.commits.add_permits(10_000);
+        assert!(sending.await.iter().all(Result::is_ok));
+        assert_eq!(world.calls.count(), (size * messages) as usize);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,8 +27,12 @@ use crate::ledger::{Ledger, Reporter};
 use crate::metrics::Meters;
 use crate::pace::Paces;
 use crate::provider::{ChunkFacts, Message, Misconfigured, Provider, Quota, Verdict};
+use crate::room::Room;
 
 pub(super) const MASTER: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+/// Full chunks that may be in work.
+pub(super) const ROOM: usize = 8;
 
 /// What the provider does with a message: its verdict, from the token and how often the token was seen before.
 type Judge = dyn Fn(&str, usize) -> Verdict + Send + Sync;
@@ -184,6 +188,7 @@ impl World {
         let engine = Engine {
             shared: Arc::new(shared),
             lane: Lane::Bulk,
+            room: Room::for_chunks(ROOM),
             permits: Arc::new(Semaphore::new(in_flight)),
             meters: Meters::new(Platform::Apns, Lane::Bulk, "dispatcher-apns.bulk"),
         };
