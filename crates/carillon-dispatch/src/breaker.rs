@@ -14,9 +14,10 @@ pub(crate) const OPENS_AFTER: u32 = 10;
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// A probe that was cut without a verdict no longer blocks the next one after this.
 pub(crate) const PROBE_LOST: Duration = Duration::from_secs(30);
-/// Messages per second right after an outage; doubled every [`RAMP_STEP`] up to [`RAMP_DONE`], then unbounded.
+/// Messages per second right after an outage; doubled every [`RAMP_STEP`] up to [`RAMP_DONE`], then unbounded. The first failure on the way
+/// opens the breaker again, so a provider that is not up to it sees at most twice of what it has just taken.
 const RAMP_START: f64 = 100.0;
-pub(crate) const RAMP_STEP: Duration = Duration::from_secs(10);
+pub(crate) const RAMP_STEP: Duration = Duration::from_secs(2);
 const RAMP_DONE: f64 = 10_000.0;
 /// Least and most that chunks are held while the provider is away; in between it is half of how long it has been away.
 pub(crate) const OUTAGE_HOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_outage_the_rate_doubles_every_ten_seconds_until_it_is_unbounded() {
+    fn after_an_outage_the_rate_doubles_every_two_seconds_until_it_is_unbounded() {
         let now = Instant::now();
         let mut breaker = opened(now);
         breaker.admit(now + PROBE_EVERY);
