@@ -9,7 +9,7 @@ use crate::pairs::{Measured, Spread};
 use crate::report::{Row, say};
 use crate::stack::Stack;
 
-/// Partitions of weeks gone by, made as the platform makes them, with some rows each.
+/// Partitions of weeks gone by, made as the platform makes them, with some rows each. Chunks are kept for five weeks.
 fn history(weeks: usize, rows: usize) -> String {
     format!(
         "DO $$
@@ -18,8 +18,10 @@ fn history(weeks: usize, rows: usize) -> String {
              FOR i IN 2 .. {weeks} + 1 LOOP
                  week := date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - i * interval '7 days';
                  part := to_char(week AT TIME ZONE 'UTC', '\"_\"IYYY\"w\"IW');
-                 EXECUTE format('CREATE TABLE %I PARTITION OF chunks FOR VALUES FROM (%L) TO (%L)', 'chunks' || part,
-                     carillon_first_run_id(week), carillon_first_run_id(week + interval '7 days'));
+                 IF i <= 5 THEN
+                     EXECUTE format('CREATE TABLE %I PARTITION OF chunks FOR VALUES FROM (%L) TO (%L)', 'chunks' || part,
+                         carillon_first_run_id(week), carillon_first_run_id(week + interval '7 days'));
+                 END IF;
                  EXECUTE format('CREATE TABLE %I PARTITION OF deliveries FOR VALUES FROM (%L) TO (%L)', 'deliveries' || part,
                      carillon_first_run_id(week), carillon_first_run_id(week + interval '7 days'));
                  run := carillon_first_run_id(week + interval '1 day');

@@ -22,6 +22,7 @@ mod last_sent;
 mod listen;
 mod migrate;
 mod parked;
+mod partitions;
 mod pausing;
 mod pool;
 mod presence;

@@ -1,7 +1,6 @@
 //! Migrations: numbered files, applied once each, in order, by whoever comes first.
 
 use crate::{Error, Result, Store};
-use carillon_failpoint::Point;
 use deadpool_postgres::{ClientWrapper, Object};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -21,6 +20,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (10, "status_batches_as_they_are", include_str!("../migrations/0010_status_batches_as_they_are.sql")),
     (11, "last_sent", include_str!("../migrations/0011_last_sent.sql")),
     (12, "what_is_due_at_a_glance", include_str!("../migrations/0012_what_is_due_at_a_glance.sql")),
+    (13, "chunks_are_dropped", include_str!("../migrations/0013_chunks_are_dropped.sql")),
 ];
 
 /// How a file says which binaries still work on the schema that it makes: those that know the migration of this number, or a later one. A
@@ -94,16 +94,6 @@ impl Store {
             return Ok(());
         }
         Err(Error::Refused(format!("migrations were not applied yet:{missing}; run `carillon migrate`")))
-    }
-
-    /// Makes the weekly partitions of the weeks to come. Cheap when they are there.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the database is away.
-    pub async fn make_partitions(&self, weeks_ahead: i32) -> Result<i32> {
-        let made =
-            self.write_maybe_row(Point::PurgeCommit, "SELECT carillon_make_partitions($1)", &[&weeks_ahead]).await?;
-        Ok(made.map_or(0, |row| row.get(0)))
     }
 }
 

@@ -87,13 +87,16 @@ impl Store {
     }
 }
 
+/// The functions of the schema that change something.
+const FUNCTIONS: [&str; 2] = ["carillon_make_partitions", "carillon_drop_old_chunks"];
+
 /// Whether a statement changes rows: its own words, and the functions of the schema that do.
 fn writes(sql: &str) -> bool {
     let mut before = "";
     sql.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).any(|word| {
         let locks = word == "UPDATE" && (before == "FOR" || before == "KEY");
         before = word;
-        !locks && ["INSERT", "UPDATE", "DELETE", "carillon_make_partitions"].contains(&word)
+        !locks && ["INSERT", "UPDATE", "DELETE"].contains(&word) || FUNCTIONS.contains(&word)
     })
 }
 
@@ -108,6 +111,7 @@ mod tests {
             "WITH a AS (INSERT INTO b VALUES (1) RETURNING c) SELECT c FROM a",
             "SELECT 1 FROM a FOR UPDATE; UPDATE a SET b = 1",
             "SELECT carillon_make_partitions($1)",
+            "SELECT carillon_drop_old_chunks($1)",
         ] {
             assert!(writes(sql), "{sql}");
         }

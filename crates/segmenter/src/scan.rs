@@ -197,6 +197,7 @@ pub(crate) async fn keep_house(segmenter: Arc<Segmenter>, stop: CancellationToke
             }
             if round.is_multiple_of(360) {
                 segmenter.store.make_partitions(5).await?;
+                while segmenter.store.drop_old_chunks().await? && !stop.is_cancelled() {}
             }
             Ok::<_, Error>(())
         };

@@ -141,6 +141,56 @@ async fn partitions_are_made_once_and_rows_lie_in_the_week_of_their_run() {
 }
 
 #[tokio::test]
+async fn a_week_of_chunks_is_dropped_five_weeks_after_its_end_unless_somebody_must_look_at_it() {
+    let world = World::new().await;
+    let made = "
+        DO $$
+        DECLARE week timestamptz; part text;
+        BEGIN
+            FOR i IN 2 .. 8 LOOP
+                week := date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - i * interval '7 days';
+                part := to_char(week AT TIME ZONE 'UTC', '\"chunks_\"IYYY\"w\"IW');
+                EXECUTE format('CREATE TABLE %I PARTITION OF chunks FOR VALUES FROM (%L) TO (%L)', part,
+                    carillon_first_run_id(week), carillon_first_run_id(week + interval '7 days'));
+            END LOOP;
+        END $$";
+    world.sql.batch_execute(made).await.unwrap();
+    // One of eight weeks ago, on which somebody waits, and one of seven weeks ago, which is closed.
+    for (weeks, open) in [(8, true), (7, false)] {
+        let sql = "INSERT INTO chunks (run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, states,
+                       run_started_at, expires_at, due_at)
+                   SELECT carillon_first_run_id(now() - $1::int4 * interval '7 days'), 1, gen_random_uuid(), $2, $3, 1, 2, '', '', now(), now(),
+                       CASE WHEN $4 THEN now() END";
+        world.sql.execute(sql, &[&weeks, &world.tenant.0, &world.app.0, &open]).await.unwrap();
+    }
+    let mut dropped = 0;
+    while world.store.drop_old_chunks().await.unwrap() {
+        dropped += 1;
+    }
+    assert_eq!(dropped, 2, "those of seven and of six weeks ago: the one of five weeks ago ended four weeks ago");
+    let left = "SELECT count(*), min(relname::text) = to_char((now() AT TIME ZONE 'UTC') - interval '56 days', '\"chunks_\"IYYY\"w\"IW')
+                FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+                WHERE inhparent = 'chunks'::regclass AND relname < to_char((now() AT TIME ZONE 'UTC') - interval '7 days', '\"chunks_\"IYYY\"w\"IW')";
+    let row = world.sql.query_one(left, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (5, true), "eight, five, four, three and two weeks ago");
+    world.sql.batch_execute("UPDATE chunks SET due_at = NULL").await.unwrap();
+    assert!(world.store.drop_old_chunks().await.unwrap() && !world.store.drop_old_chunks().await.unwrap());
+}
+
+#[tokio::test]
+async fn dropping_a_week_of_chunks_does_not_keep_traffic_waiting() {
+    let world = World::new().await;
+    let week = "CREATE TABLE chunks_2020w01 PARTITION OF chunks
+                FOR VALUES FROM ('016f0000-0000-0000-0000-000000000000') TO ('016f5000-0000-0000-0000-000000000000')";
+    world.sql.batch_execute(week).await.unwrap();
+    world.sql.batch_execute("BEGIN; UPDATE chunks SET copies = copies").await.unwrap();
+    let error = world.store.drop_old_chunks().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    world.sql.batch_execute("COMMIT").await.unwrap();
+    assert!(world.store.drop_old_chunks().await.unwrap());
+}
+
+#[tokio::test]
 async fn purging_takes_what_has_served_its_time_and_nothing_else() {
     let world = World::new().await;
     for device in ["gone", "fresh", "dead", "just-dead", "forgotten", "just-forgotten"] {
