@@ -22,6 +22,9 @@ use tracing::{Instrument as _, Span};
 /// lost its database, which gives it back after a while: the fewer the better.
 const TURN: Duration = Duration::from_secs(1);
 
+/// Messages after which a turn is over before its time: until they leave they lie in memory together, of up to 128 KiB each.
+const MESSAGES: usize = 32;
+
 /// Walks the named campaigns for a turn each. What is not finished is woken again, behind everybody else in the queue. `epoch` is the page
 /// that the wake-up is for, `lane` where it came from.
 pub(crate) async fn walk(
@@ -69,7 +72,7 @@ async fn turn(
     let single = NotificationsAccepted { notifications: vec![accepted.clone()] };
     let began = Instant::now();
     while let Walked::More(next, lane) = page(segmenter, id, &single, epoch, done).await? {
-        if began.elapsed() >= TURN {
+        if began.elapsed() >= TURN || done.effects.len() >= MESSAGES {
             done.effects.push(wake_campaign(&RemoteContext::current(), accepted.clone(), next, lane));
             break;
         }
