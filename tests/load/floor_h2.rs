@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use crate::bearers;
 use crate::processes::{Talker, wait_for_a_line};
 use crate::report::say;
+use crate::whole::Whole;
 
 /// What lies ready.
 pub(crate) struct Plan {
@@ -85,7 +86,7 @@ pub(crate) async fn connect(authority: &str, ca: &Path) -> Result<SendRequest<By
     stream.set_nodelay(true)?;
     let host = authority.split(':').next().unwrap_or_default().to_owned();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(ServerName::try_from(host)?, stream).await?;
+    let stream = Whole(connector.connect(ServerName::try_from(host)?, stream).await?);
     let (sender, connection) = h2::client::Builder::new().enable_push(false).handshake(stream).await?;
     #[allow(clippy::disallowed_methods, reason = "it ends with the process")]
     tokio::spawn(connection);
@@ -132,7 +133,10 @@ pub(crate) fn one(
     *request.uri_mut() = Uri::from_parts(parts)?;
     *request.headers_mut() = headers.clone();
     if !id.is_empty() {
-        request.headers_mut().insert("apns-id", HeaderValue::from_maybe_shared(id.clone())?);
+        let mut id = HeaderValue::from_maybe_shared(id.clone())?;
+        // No two requests share it: indexed, it would drive out of HPACK's table what all share.
+        id.set_sensitive(true);
+        request.headers_mut().insert("apns-id", id);
     }
     #[allow(clippy::disallowed_methods, reason = "the floor is what h2 does by itself")]
     let (response, mut stream) = sender.clone().send_request(request, false)?;

@@ -48,6 +48,7 @@ mod simulators;
 mod stack;
 mod subscriptions;
 mod usual_sender;
+mod whole;
 
 use std::process::ExitCode;
 
