@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use carillon_broker::{Config, Fault, Outgoing};
 use lapin::options::QueueBindOptions;
 use lapin::types::FieldTable;
+use tokio::sync::Barrier;
 
 use crate::place::{Job, Place, Script, eventually};
 use crate::proxy::Proxy;
@@ -15,7 +16,15 @@ async fn what_is_handled_is_acknowledged_in_few_frames() {
     let (place, proxy) = (Place::new().await, Proxy::start().await);
     let broker = place.broker_with(&Config::new(proxy.url())).await;
     place.publish_jobs(&broker, 0..1000).await;
-    let (script, seen) = Script::content();
+    // All that are handled at once are done at once: how many are done between two looks is not left to the machine.
+    let together = Arc::new(Barrier::new(50));
+    let (script, seen) = Script::new(move |_, _| {
+        let together = Arc::clone(&together);
+        async move {
+            together.wait().await;
+            Ok(Vec::new())
+        }
+    });
     broker.consume(&place.jobs, 200, 50, script);
     seen.count_is(1000).await;
     place.stop.cancel();
