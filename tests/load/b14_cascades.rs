@@ -34,6 +34,11 @@ const OFFERED: usize = 5_000;
 /// From the commit of the rows to the first that is due.
 const AHEAD: Duration = Duration::from_millis(500);
 
+/// The rows must lie there before the first is due: so many take a second or more to write.
+fn ahead(count: usize) -> Duration {
+    AHEAD + Duration::from_secs_f64(count as f64 / 20_000.0)
+}
+
 struct Cascades<'a> {
     stack: &'a Stack,
     database: Database,
@@ -104,9 +109,13 @@ impl<'a> Cascades<'a> {
         Ok(run)
     }
 
-    /// Until nobody of the run waits.
-    async fn settled(&self, run: Uuid) -> Result<()> {
+    /// Until nobody of the run waits. The table is counted only once the gateway has heard of so many: counting it is work too.
+    async fn settled(&self, run: Uuid, messages: u64) -> Result<()> {
         let began = Instant::now();
+        while self.simulators.count("sms").await?.tokens < messages && began.elapsed() < LIMIT {
+            self.service.check()?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let sql = "SELECT count(*) FROM cascades WHERE run_id = $1 AND state IN (1, 2)";
         loop {
             let left: i64 = self.database.sql.query_one(sql, &[&run]).await?.get(0);
@@ -119,15 +128,19 @@ impl<'a> Cascades<'a> {
         }
     }
 
-    /// All of them due at once.
+    /// All of them due at once, at an instant at which they have been written.
     async fn at_once(&self, count: usize, cancelled: bool) -> Result<Measured> {
+        let from = Timestamp::now() + ahead(count);
+        let run = self.wait_for(count, from, None, cancelled).await?;
+        let left =
+            Duration::try_from(from.duration_since(Timestamp::now())).context("the rows took too long to write")?;
+        tokio::time::sleep(left).await;
         let (own, postgres) = (cpu::of(self.service.pid)?, cpu::of_family(self.stack.postgres_pid)?);
         let began = Instant::now();
-        let run = self.wait_for(count, Timestamp::now(), None, cancelled).await?;
-        self.settled(run).await?;
+        let expected = if cancelled { 0 } else { count as u64 };
+        self.settled(run, expected).await?;
         let wall = began.elapsed();
         let seen = self.simulators.count("sms").await?;
-        let expected = if cancelled { 0 } else { count as u64 };
         Ok(Measured {
             units: count as u64,
             wall,
@@ -141,12 +154,11 @@ impl<'a> Cascades<'a> {
 
     /// `rate` of them due each second: the seconds after which 99 of 100 were with the gateway.
     async fn late(&self, rate: usize, count: usize) -> Result<f64> {
-        // The rows must lie there before the first is due: so many take a second or more to write.
-        let ahead = AHEAD + Duration::from_secs_f64(count as f64 / 20_000.0);
+        let ahead = ahead(count);
         let from = Timestamp::now() + ahead;
         let run = self.wait_for(count, from, Some(rate), false).await?;
         ensure!(Timestamp::now() < from, "the rows took longer than {ahead:?} to write");
-        self.settled(run).await?;
+        self.settled(run, count as u64).await?;
         let mut late = HashMap::new();
         for seen in self.simulators.accepted("sms").await? {
             let digits = seen.token.trim_start_matches('+').strip_prefix("48").context("a number")?;

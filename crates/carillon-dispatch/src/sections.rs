@@ -41,6 +41,7 @@ macro_rules! sections {
         impl ::carillon_runtime::config::ServiceConfig for Config {
             const SECTIONS: &'static [&'static str] =
                 &["amqp", "dispatch", "ledger", "internal", "secrets", "tls", stringify!($own)];
+            const WORKER_THREADS: Option<::std::num::NonZeroUsize> = ::std::num::NonZeroUsize::new(1);
 
             fn faults(&self) -> Vec<(&'static str, String)> {
                 let mut faults = self.dispatch.faults();

@@ -20,6 +20,7 @@ pub use faults::{Fault, Faults};
 pub use settings::Settings;
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -52,6 +53,10 @@ pub const KNOWN_SECTIONS: &[&str] = &[
 pub trait ServiceConfig: DeserializeOwned {
     /// The sections this service reads, in the spelling of [`KNOWN_SECTIONS`]; the fields of the struct.
     const SECTIONS: &'static [&'static str];
+
+    /// Threads of the event loop where the settings do not say; `None` means one per core. A service whose tasks pass much to each other and
+    /// that one core is plenty for has one: waking another thread costs more than the work that it is woken for.
+    const WORKER_THREADS: Option<NonZeroUsize> = None;
 
     /// What is wrong although every value by itself is well-formed: `(key, what to do)`, for instance
     /// `("tls.key", "is needed when tls.certificate is set")`.

@@ -1,6 +1,7 @@
 //! The order of a process' life.
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -50,8 +51,8 @@ struct RuntimeConfig {
     grace: HumanDuration,
     /// From not ready to the stop: the time load balancers need to notice. 5 s in a cluster, nothing elsewhere.
     endpoint_wait: HumanDuration,
-    /// Threads of the event loop; absent means one per core.
-    worker_threads: Option<std::num::NonZeroUsize>,
+    /// Threads of the event loop; absent means as many as the service has by itself.
+    worker_threads: Option<NonZeroUsize>,
 }
 
 impl Default for RuntimeConfig {
@@ -89,7 +90,7 @@ pub fn run<C: ServiceConfig>(
         let _ = writeln!(std::io::stdout(), "{service}: the configuration is valid");
         return ExitCode::SUCCESS;
     }
-    match begin(service, &process, &settings) {
+    match begin(service, &process, &settings, C::WORKER_THREADS) {
         Ok((runtime, telemetry)) => {
             let code = runtime.block_on(life(service, start, config, process, telemetry));
             // Whatever ignored the drain is left behind: waiting for it would be waiting for ever.
@@ -131,6 +132,7 @@ fn begin(
     service: &'static str,
     process: &ProcessConfig,
     settings: &Settings,
+    worker_threads: Option<NonZeroUsize>,
 ) -> Result<(tokio::runtime::Runtime, Guard), StartError> {
     install_crypto();
     let telemetry = carillon_telemetry::init(service, &process.telemetry)
@@ -140,7 +142,7 @@ fn begin(
         tracing::warn!(name, "a CARILLON_ variable that names no section is ignored");
     }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = process.runtime.worker_threads {
+    if let Some(threads) = process.runtime.worker_threads.or(worker_threads) {
         builder.worker_threads(threads.get());
     }
     let runtime = builder

@@ -3,6 +3,7 @@
 use carillon_domain::limits;
 use carillon_runtime::config::ServiceConfig;
 use serde::Deserialize;
+use std::num::NonZeroUsize;
 
 /// All sections that the segmenter reads.
 #[derive(Debug, Deserialize)]
@@ -18,6 +19,7 @@ pub struct Config {
 
 impl ServiceConfig for Config {
     const SECTIONS: &'static [&'static str] = &["amqp", "database", "segmenter"];
+    const WORKER_THREADS: Option<NonZeroUsize> = NonZeroUsize::new(1);
 
     fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
