@@ -13,6 +13,7 @@ use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
 pub(crate) struct World {
+    /// As the ledger and the segmenter open it.
     pub(crate) store: Store,
     pub(crate) sql: Client,
     pub(crate) tenant: TenantKey,
@@ -78,6 +79,13 @@ impl World {
                    RETURNING tenant_key, app_key";
         let row = self.sql.query_one(sql, &[&tenant]).await.unwrap();
         (row.get(0), row.get(1))
+    }
+
+    /// The store as those services open it whose statements are planned for the values given.
+    pub(crate) async fn plain_store(&self) -> Store {
+        let name: String = self.sql.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+        let own = format!("{}/{name}", url().rsplit_once('/').expect("the URL names a database").0);
+        Store::open(&Config::new(own), "test").expect("the URL reads")
     }
 
     /// Rows of bulk chunks to the same one device, due since `due` seconds ago, as a page of a campaign leaves them that had no credit.
