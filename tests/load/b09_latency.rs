@@ -54,7 +54,8 @@ struct Latencies<'a> {
 
 impl<'a> Latencies<'a> {
     async fn start(stack: &'a Stack, options: &Options) -> Result<Self> {
-        let devices = options.scaled(400_000, 4_000);
+        // Enough for a call to each at the greatest load: who came when is known by the device.
+        let devices = options.scaled(400_000, 4_000).max(options.size(150_000, 4_000));
         let platform = Platform::start(stack, "bench_b9", ALL, devices).await?;
         platform.database.sql.batch_execute(floor_ingest::TABLES).await?;
         let bare = Bare::open(&stack.amqp).await?;
@@ -98,6 +99,7 @@ impl<'a> Latencies<'a> {
         let (http, key) = (&self.platform.http, &self.platform.key);
         let load = open_loop::load(http, key, rate, self.lasting, body(self.devices)).await?;
         self.through(load.accepted.iter().filter(|accepted| **accepted).count() as u64).await?;
+        self.tell_waits(&load).await?;
         self.judged(&load, "").await
     }
 
@@ -142,16 +144,21 @@ impl<'a> Latencies<'a> {
         Ok(Latency { p50: percentile(&all, 50.0), p99: percentile(&all, 99.0), lost, duplicates })
     }
 
-    /// Where calls waited: milliseconds from their commit to the start of their run, p50 and p99, which is the segmenter's part; and the share
+    /// Says where calls waited: milliseconds from their commit to the start of their run, p50 and p99, which is the segmenter's part; and the share
     /// of chunks that had to be published again, because the first time nothing came of them for five seconds.
-    async fn waits(&self, since: jiff::Timestamp) -> Result<[f64; 3]> {
+    async fn tell_waits(&self, load: &Load) -> Result<()> {
         let sql = "
             SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY wait), percentile_cont(0.99) WITHIN GROUP (ORDER BY wait),
                    avg((EXISTS (SELECT 1 FROM chunks c WHERE c.run_id = n.run_id AND c.copies > 1))::int)::float8
             FROM (SELECT run_id, extract(epoch FROM run_started_at - created_at)::float8 * 1000 AS wait FROM notifications
                   WHERE lane = 1 AND created_at >= $1 AND run_started_at IS NOT NULL) AS n";
-        let row = self.platform.database.sql.query_one(sql, &[&since]).await?;
-        Ok([0, 1, 2].map(|i| row.get::<_, Option<f64>>(i).unwrap_or(0.0)))
+        let row = self.platform.database.sql.query_one(sql, &[&load.began]).await?;
+        let [half, most, again] = [0, 1, 2].map(|i| row.get::<_, Option<f64>>(i).unwrap_or(0.0));
+        let share = again * 100.0;
+        say(&format!(
+            "    until the run begins {half:.1} ms, p99 {most:.1}; {share:.1} % of chunks were published again"
+        ));
+        Ok(())
     }
 
     /// A load at a tenth of the most, beside a campaign to everybody.
@@ -169,11 +176,7 @@ impl<'a> Latencies<'a> {
         ensure!(counts["sent"] == self.devices, "the campaign: {counts}");
         let called = load.accepted.iter().filter(|accepted| **accepted).count() as u64;
         self.through(self.devices / 2 + called).await?;
-        let [half, most, again] = self.waits(load.began).await?;
-        let share = again * 100.0;
-        say(&format!(
-            "    until the run begins {half:.1} ms, p99 {most:.1}; {share:.1} % of chunks were published again"
-        ));
+        self.tell_waits(&load).await?;
         Ok((self.judged(&load, &id).await?, covered))
     }
 }

@@ -30,8 +30,13 @@ impl ServiceConfig for Config {
         if !(1..=50_000).contains(&s.page_recipients) {
             faults.push(("segmenter.page_recipients", "must be between 1 and 50000".into()));
         }
-        if !(1..=64).contains(&s.concurrency) {
-            faults.push(("segmenter.concurrency", "must be between 1 and 64".into()));
+        for (key, value) in [
+            ("segmenter.transactional_concurrency", s.transactional_concurrency),
+            ("segmenter.bulk_concurrency", s.bulk_concurrency),
+        ] {
+            if !(1..=64).contains(&value) {
+                faults.push((key, "must be between 1 and 64".into()));
+            }
         }
         if s.outstanding_chunks < 1 {
             faults.push(("segmenter.outstanding_chunks", "must be at least 1".into()));
@@ -48,8 +53,10 @@ pub struct SegmenterConfig {
     pub chunk_recipients: usize,
     /// Recipients read in one transaction of a campaign, 1-50,000.
     pub page_recipients: usize,
-    /// Wake-ups handled at once per lane, 1-64.
-    pub concurrency: usize,
+    /// Wake-ups of the transactional lane handled at once, 1-64. Most of their time they wait for a commit or a confirm.
+    pub transactional_concurrency: usize,
+    /// Campaigns walked at once, 1-64.
+    pub bulk_concurrency: usize,
     /// Chunks outstanding per platform in the bulk lane, and 64 times as many in the transactional one, whose chunks are small and travel
     /// together; the rest wait as rows.
     pub outstanding_chunks: i64,
@@ -60,7 +67,8 @@ impl Default for SegmenterConfig {
         Self {
             chunk_recipients: limits::CHUNK_RECIPIENTS,
             page_recipients: 5_000,
-            concurrency: 4,
+            transactional_concurrency: 16,
+            bulk_concurrency: 4,
             outstanding_chunks: limits::OUTSTANDING_CHUNKS as i64,
         }
     }

@@ -72,7 +72,10 @@ pub async fn start(config: Config, scope: Scope) -> Result<(), StartError> {
     });
     scope.spawn("absent publishers", absent::watch(store, scope.stopping()));
     for lane in Lane::ALL {
-        let concurrency = segmenter.config.concurrency;
+        let concurrency = match lane {
+            Lane::Transactional => segmenter.config.transactional_concurrency,
+            Lane::Bulk => segmenter.config.bulk_concurrency,
+        };
         let handler = handler::Wake::new(Arc::clone(&segmenter), *lane, scope.stopping());
         broker.consume(topology::runs(*lane), (concurrency * 2) as u16, concurrency, handler);
     }

@@ -11,7 +11,7 @@ use carillon_telemetry::metrics::{self, Counter};
 use carillon_telemetry::{RemoteContext, names};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout_at};
 
 /// Most notifications of one commit.
 const GROUP: usize = 1_000;
@@ -19,8 +19,8 @@ const GROUP: usize = 1_000;
 const LOAD: usize = 8;
 /// It waits as long as somebody comes within this time (the runtime's clock has no smaller steps, and may take two of them),
 const TICK: Duration = Duration::from_millis(1);
-/// and for so long that no tick begins later.
-const COMPANY: Duration = Duration::from_millis(3);
+/// and no longer than this.
+const COMPANY: Duration = Duration::from_millis(4);
 
 /// One notification on its way, with everything that ends when it is answered.
 pub(super) struct Job {
@@ -39,12 +39,8 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Job>, store: Store, wakeups:
     let mut jobs = Vec::with_capacity(GROUP);
     let mut before = 0;
     while queue.recv_many(&mut jobs, GROUP).await > 0 {
-        if before >= LOAD && jobs.len() < GROUP {
-            wait_for_company(&queue).await;
-            let room = GROUP - jobs.len();
-            if !queue.is_empty() {
-                queue.recv_many(&mut jobs, room).await;
-            }
+        if before >= LOAD {
+            gather(&mut queue, &mut jobs, before.min(GROUP)).await;
         }
         before = jobs.len();
         sizes.record(jobs.len() as f64);
@@ -65,18 +61,16 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Job>, store: Store, wakeups:
     }
 }
 
-/// Waits while others come. Those who were just answered come back together, and without a wait they would find many small groups. Who calls alone, or
-/// with few, waits for nobody.
-async fn wait_for_company(queue: &mpsc::Receiver<Job>) {
-    let began = Instant::now();
-    let mut there = queue.len();
-    while began.elapsed() < COMPANY {
-        sleep(TICK).await;
-        let now = queue.len();
-        if now == there || now >= GROUP {
+/// Waits while others come, until they are as many as last time. Those who were just answered come back together, and without a wait they would
+/// find many small groups. Who calls alone, or with few, waits for nobody.
+async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, before: usize) {
+    let last = Instant::now() + COMPANY;
+    while jobs.len() < before {
+        let now = Instant::now();
+        let room = GROUP - jobs.len();
+        if now >= last || !matches!(timeout_at(last.min(now + TICK), queue.recv_many(jobs, room)).await, Ok(1..)) {
             return;
         }
-        there = now;
     }
 }
 
@@ -128,6 +122,7 @@ mod tests {
     use carillon_domain::platform::Lane;
     use std::sync::Arc;
     use tokio::sync::Semaphore;
+    use tokio::time::sleep;
 
     fn job() -> Job {
         let item = NewNotification {
@@ -145,29 +140,38 @@ mod tests {
         Job { item, answer: oneshot::channel().0, trace: RemoteContext::none(), _key: None, _room: room }
     }
 
-    /// How long a group waits while one job comes in each of so many ticks.
-    async fn waited(ticks: usize) -> Duration {
-        let (sender, queue) = mpsc::channel(100);
-        let began = Instant::now();
+    /// How long a group waits for as many as there were `before`, and how many it then has, while one job comes in each of so many ticks.
+    async fn gathered(ticks: usize, before: usize) -> (Duration, usize) {
+        let (sender, mut queue) = mpsc::channel(100);
+        let (began, mut jobs) = (Instant::now(), vec![job()]);
         let coming = async {
             for _ in 0..ticks {
                 assert!(sender.send(job()).await.is_ok());
-                sleep(TICK).await;
+                sleep(TICK / 2).await;
             }
             std::future::pending::<()>().await;
         };
         tokio::select! {
             biased;
-            () = coming => Duration::MAX,
-            () = wait_for_company(&queue) => began.elapsed(),
+            () = coming => unreachable!("it never ends"),
+            () = gather(&mut queue, &mut jobs, before) => {}
         }
+        (began.elapsed(), jobs.len())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_group_waits_as_long_as_others_come_and_not_for_ever() {
-        let (nobody, three, everybody) = (waited(0).await, waited(2).await, waited(50).await);
-        assert!(nobody <= 2 * TICK, "{nobody:?}");
-        assert!(nobody < three && three <= everybody, "{three:?}");
-        assert!(everybody <= COMPANY + 2 * TICK, "{everybody:?}");
+        let (nobody, two, everybody) = (gathered(0, 90).await, gathered(2, 90).await, gathered(50, 90).await);
+        assert!(nobody.0 <= 2 * TICK && nobody.1 == 1, "{nobody:?}");
+        assert!(nobody.0 < two.0 && two.0 <= everybody.0 && two.1 == 3, "{two:?}");
+        assert!(everybody.0 <= COMPANY + 2 * TICK && everybody.1 > 3, "{everybody:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_does_not_wait_for_more_than_there_were_before() {
+        assert_eq!(gathered(50, 1).await, (Duration::ZERO, 1));
+        assert_eq!(gathered(50, 2).await, (Duration::ZERO, 2));
+        let (waited, jobs) = gathered(50, 4).await;
+        assert!(waited < COMPANY && jobs == 4, "{waited:?}");
     }
 }
