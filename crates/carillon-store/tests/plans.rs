@@ -10,7 +10,7 @@ use carillon_domain::cascade::Unless;
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{ChunkId, NotificationId};
 use carillon_domain::platform::{Lane, Platform};
-use carillon_store::{Selector, SelectorName};
+use carillon_store::{Config, Selector, SelectorName, Store};
 use world::{NewCascadeShape, World, closed, sent};
 
 /// One round of everything that sending takes.
@@ -137,7 +137,10 @@ async fn whether_a_run_has_waiting_cascades_is_not_asked_of_those_that_have_ende
     world.sql.batch_execute("UPDATE chunks SET due_at = NULL; ANALYZE").await.unwrap();
     world.sql.batch_execute("UPDATE cascades SET state = 3, due_at = NULL WHERE person_number < 4999").await.unwrap();
     world.sql.batch_execute("SELECT pg_stat_reset()").await.unwrap();
-    let cascade = world.plain_store().await;
+    // As sms-cascade opens it: its statements are planned for the values given.
+    let name: String = world.sql.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+    let own = format!("{}/{name}", world::url().rsplit_once('/').unwrap().0);
+    let cascade = Store::open(&Config::new(own), "test").unwrap();
     for _ in 0..10 {
         cascade.finish_runs(&[run]).await.unwrap();
     }

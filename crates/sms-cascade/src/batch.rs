@@ -14,6 +14,7 @@ use carillon_store::{CascadeId, CascadeOutcome, CascadeResult, DueCascade, DueCa
 use futures::stream::{self, StreamExt};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tracing::Instrument;
 
 /// Results of one commit.
@@ -94,10 +95,25 @@ impl Batches {
             .filter(|message| held.contains(&message.due.id))
             .map(|message| self.deliver(message, lease))
             .collect();
-        let mut done = std::pin::pin!(stream::iter(deliveries).buffer_unordered(self.requests).ready_chunks(COMMIT));
-        while let Some(group) = done.next().await {
-            self.finish(group.into_iter().flatten().collect(), lease).await;
-        }
+        // A commit does not keep the next messages waiting: what was answered meanwhile goes into the next one, together.
+        let (answered, mut answers) = mpsc::channel(deliveries.len().max(1));
+        let sending = async {
+            let mut done = std::pin::pin!(stream::iter(deliveries).buffer_unordered(self.requests));
+            while let Some(result) = done.next().await {
+                if let Some(result) = result {
+                    // There is room for all.
+                    let _ = answered.try_send(result);
+                }
+            }
+            drop(answered);
+        };
+        let committing = async {
+            let mut group = Vec::with_capacity(COMMIT);
+            while answers.recv_many(&mut group, COMMIT).await > 0 {
+                self.finish(std::mem::take(&mut group), lease).await;
+            }
+        };
+        tokio::join!(sending, committing);
         Ok(())
     }
 

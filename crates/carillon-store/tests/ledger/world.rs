@@ -21,7 +21,7 @@ pub(crate) struct World {
 }
 
 #[allow(clippy::disallowed_methods, reason = "tests find the database where `make test` says it is")]
-fn url() -> String {
+pub(crate) fn url() -> String {
     std::env::var("CARILLON_DATABASE__URL").expect("CARILLON_DATABASE__URL is not set: run the tests with `make test`")
 }
 
@@ -79,13 +79,6 @@ impl World {
                    RETURNING tenant_key, app_key";
         let row = self.sql.query_one(sql, &[&tenant]).await.unwrap();
         (row.get(0), row.get(1))
-    }
-
-    /// The store as those services open it whose statements are planned for the values given.
-    pub(crate) async fn plain_store(&self) -> Store {
-        let name: String = self.sql.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
-        let own = format!("{}/{name}", url().rsplit_once('/').expect("the URL names a database").0);
-        Store::open(&Config::new(own), "test").expect("the URL reads")
     }
 
     /// Rows of bulk chunks to the same one device, due since `due` seconds ago, as a page of a campaign leaves them that had no credit.
