@@ -58,7 +58,7 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("carillon-store/src/commit.rs", "pub(crate) async fn commit(", "point.around("),
     ("carillon-store/src/commit.rs", "pub(crate) async fn commit_by_hand(", "point.around("),
     ("carillon-store/src/commit.rs", "pub(crate) async fn autocommit<", "point.around("),
-    ("carillon-store/src/statement.rs", "pub(crate) async fn write(", "autocommit("),
+    ("carillon-store/src/statement.rs", "pub(crate) async fn write_within(", "autocommit("),
     ("carillon-store/src/statement.rs", "pub(crate) async fn write_count(", "autocommit("),
     ("carillon-broker/src/door.rs", "pub(crate) async fn publish(", "through("),
     ("carillon-broker/src/door.rs", "pub(crate) async fn acknowledge(", "through("),

@@ -7,7 +7,7 @@ use lapin::uri::AMQPUri;
 use serde::Deserialize;
 
 /// What is asked for as the largest frame unless the URL says another (`frame_max`), in bytes. The client keeps 64 of them in memory a connection, used or not; a larger message takes several.
-const FRAME_BYTES: u32 = 32 * 1024;
+const FRAME_BYTES: u32 = 16 * 1024;
 
 /// The section `amqp` of a service's configuration. Only `url` has no default.
 #[derive(Debug, Clone, Deserialize)]

@@ -61,9 +61,8 @@ fn resources() -> OpenApiRouter<Shared> {
 
 /// The whole public surface.
 fn router(config: &Http, ingest: Shared) -> Router {
-    let (router, document) = resources().split_for_parts();
-    let document = openapi::Document::new(document, config.public_url.as_deref());
-    router
+    let document = openapi::Document::new(config.public_url.clone());
+    Router::from(resources())
         .route_layer(from_fn_with_state(ingest.clone(), authorize::authorize))
         .fallback(async || Problem::unknown_route())
         .layer(axum::Extension(document))

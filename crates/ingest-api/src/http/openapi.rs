@@ -1,8 +1,9 @@
 //! `/openapi.json`: OpenAPI 3.1, made from the handlers and the table of routes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -61,34 +62,49 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(document))
 }
 
-/// The document as it is served, made once.
+/// The document as it is served, made when it is first asked for: what it is made of takes megabytes, and few processes are asked.
 #[derive(Clone, Debug)]
-pub(super) struct Document(Arc<str>);
+pub(super) struct Document(Arc<Made>);
+
+#[derive(Debug)]
+struct Made {
+    text: OnceLock<Bytes>,
+    public_url: Option<String>,
+}
 
 impl Document {
-    /// Adds to what the handlers say: who may call, and what every refusal looks like.
-    pub(super) fn new(document: OpenApiDocument, public_url: Option<&str>) -> Self {
-        let mut value = serde_json::to_value(document).unwrap_or_default();
-        for route in table::ROUTES {
-            let method = route.method.as_str().to_ascii_lowercase();
-            let Some(operation) = value.pointer_mut("/paths").and_then(|p| p.get_mut(route.path)?.get_mut(&method))
-            else {
-                continue;
-            };
-            if !route.access.is_public() {
-                operation["security"] = json!([{"key": []}]);
-                operation["x-carillon-needs"] = route.access.needs().into();
-            }
-            operation["responses"]["default"] = refusal();
-            describe(&mut operation["responses"]);
-            name(operation, route.path);
-        }
-        value["components"]["securitySchemes"] = json!({"key": {"type": "http", "scheme": "bearer"}});
-        if let Some(url) = public_url {
-            value["servers"] = json!([{"url": url}]);
-        }
-        Self(value.to_string().into())
+    /// The document of an API that callers reach by this URL.
+    pub(super) fn new(public_url: Option<String>) -> Self {
+        Self(Arc::new(Made { text: OnceLock::new(), public_url }))
     }
+
+    fn text(&self) -> Bytes {
+        let made = || make(super::resources().into_openapi(), self.0.public_url.as_deref());
+        self.0.text.get_or_init(made).clone()
+    }
+}
+
+/// Adds to what the handlers say: who may call, and what every refusal looks like.
+fn make(document: OpenApiDocument, public_url: Option<&str>) -> Bytes {
+    let mut value = serde_json::to_value(document).unwrap_or_default();
+    for route in table::ROUTES {
+        let method = route.method.as_str().to_ascii_lowercase();
+        let Some(operation) = value.pointer_mut("/paths").and_then(|p| p.get_mut(route.path)?.get_mut(&method)) else {
+            continue;
+        };
+        if !route.access.is_public() {
+            operation["security"] = json!([{"key": []}]);
+            operation["x-carillon-needs"] = route.access.needs().into();
+        }
+        operation["responses"]["default"] = refusal();
+        describe(&mut operation["responses"]);
+        name(operation, route.path);
+    }
+    value["components"]["securitySchemes"] = json!({"key": {"type": "http", "scheme": "bearer"}});
+    if let Some(url) = public_url {
+        value["servers"] = json!([{"url": url}]);
+    }
+    value.to_string().into()
 }
 
 /// OpenAPI wants words for every answer; those that need none of their own get HTTP's.
@@ -118,5 +134,5 @@ fn refusal() -> Value {
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "about", responses((status = 200, description = "OpenAPI 3.1")))]
 async fn document(Extension(document): Extension<Document>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], document.0.to_string()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], document.text()).into_response()
 }
