@@ -11,7 +11,7 @@ use carillon_wire::events::{DispatchChunk, DispatchChunks};
 use carillon_wire::internal::ClaimAnswer;
 use futures::FutureExt as _;
 use futures::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -23,6 +23,10 @@ use crate::provider::Provider;
 
 /// The ledger's clock is known to the time that its answer took.
 const BEYOND_LEASE: Duration = Duration::from_millis(100);
+
+/// How long a message waits for room before it lines up again. With the longest that a chunk takes it stays below the time after which the
+/// broker's client cuts a handler, which would be in the middle of its calls.
+const IN_LINE: Duration = Duration::from_secs(60);
 
 /// Handles one lane's messages.
 pub(crate) struct Dispatcher<P: Provider> {
@@ -46,7 +50,10 @@ impl<P: Provider> Dispatcher<P> {
         if redelivered {
             self.outwait_grants(&chunks, Instant::now(), lost).await;
         }
-        let _room = self.engine.room.enter(chunks.iter().map(|chunk| chunk.targets.len())).await;
+        let room = self.engine.room.enter(chunks.iter().map(|chunk| chunk.targets.len()));
+        let Ok(_room) = timeout(IN_LINE, room).await else {
+            return Err(Fault::because("those before it take their time"));
+        };
         let now = Instant::now();
         let mut granted = Vec::new();
         let mut unclaimed = Vec::new();

@@ -43,6 +43,20 @@ async fn small_messages_do_not_wait_for_each_other_s_reports_and_all_together_re
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_finds_no_room_in_time_lines_up_again_without_having_begun() {
+    let world = World::new(Scripted::sends());
+    world.ledger.commits.forget_permits(Semaphore::MAX_PERMITS);
+    let full = futures::future::join_all((0..ROOM as u32).map(|number| world.send(vec![chunk(number, 64)])));
+    let late = world.send(vec![chunk(99, 1)]);
+    tokio::select! {
+        biased;
+        _ = full => panic!("nothing was committed"),
+        given_up = late => assert!(given_up.is_err()),
+    }
+    assert_eq!(world.calls.count(), ROOM * UNCOMMITTED);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_in_flight_is_bounded_by_chunk_and_by_process() {
     let slow = || Scripted::sends().within(Duration::from_millis(50));
     let world = World::bounded(slow(), 10, 1000);
