@@ -7,6 +7,7 @@ use crate::{Error, Result, Store};
 use carillon_failpoint::Point;
 use std::time::Duration;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -77,6 +78,25 @@ impl Store {
         parameters: Parameters<'_>,
     ) -> Result<Option<Row>> {
         Ok(self.write(point, sql, parameters).await?.pop())
+    }
+
+    /// As [`Store::write_maybe_row`], for what gives way to others: nothing either if this statement was the one that the database ended because it and
+    /// others waited for each other.
+    pub(crate) async fn write_if_first(
+        &self,
+        point: Point,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Option<Row>> {
+        let connection = self.connection().await?;
+        let statement = connection.prepare_cached(sql).await?;
+        let writing = async {
+            match connection.query_opt(&statement, parameters).await {
+                Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => Ok(None),
+                done => done,
+            }
+        };
+        autocommit(point, self.patience(), writing).await
     }
 
     /// Writes; how many rows.

@@ -132,7 +132,7 @@ impl Store {
         }
         let sql = format!("{INSERT} ON CONFLICT DO NOTHING RETURNING {COLUMNS}, {SWITCH}");
         let values = Values::of(call, &merged, None);
-        let inserted = self.write_maybe_row(Point::DevicesCommit, &sql, &values.insert()).await?;
+        let inserted = self.write_if_first(Point::DevicesCommit, &sql, &values.insert()).await?;
         inserted
             .as_ref()
             .map(|row| Ok(Registered::Done { created: true, device: Box::new(read_shown(row)?) }))

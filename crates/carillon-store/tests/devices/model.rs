@@ -213,6 +213,26 @@ async fn check_invariants(db: &Database) {
     assert_eq!(counts, [0; 5], "tokens, ids, primaries, forgotten with data, live without a token");
 }
 
+#[tokio::test]
+async fn a_registration_that_the_database_ends_as_it_waits_in_a_circle_begins_again() {
+    let db = Database::new().await;
+    let once = "
+        CREATE SEQUENCE tries;
+        CREATE FUNCTION circle() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF;
+            RETURN new;
+        END $$;
+        CREATE TRIGGER circle BEFORE INSERT ON devices FOR EACH ROW EXECUTE FUNCTION circle()";
+    db.sql.batch_execute(once).await.expect("SQL");
+    let change = DeviceChange { token: Some(apns(1)), ..Default::default() };
+    let who = Registrar::Newcomer { secret_hash: [1; 32] };
+    let registered = db.store.put_device(db.tenant, db.app, "d", &change, who).await.expect("taken");
+    assert!(matches!(registered, Registered::Done { created: true, .. }));
+    assert_eq!(db.count("state = 1").await, 1);
+    db.drop_it().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_apps_that_start_at_once_with_one_token_leave_one_of_them_live() {
     let db = Database::new().await;
