@@ -31,13 +31,8 @@ const TOKEN: &str = "token-of-the-bench";
 const WITHIN: i32 = 60;
 /// What must be kept up with, a second.
 const OFFERED: usize = 5_000;
-/// From the commit of the rows to the first that is due.
-const AHEAD: Duration = Duration::from_millis(500);
-
-/// The rows must lie there before the first is due: so many take a second or more to write.
-fn ahead(count: usize) -> Duration {
-    AHEAD + Duration::from_secs_f64(count as f64 / 20_000.0)
-}
+/// From the first row's writing to the instant at which the first is due, beside what the number of rows takes.
+const AHEAD: Duration = Duration::from_secs(2);
 
 struct Cascades<'a> {
     stack: &'a Stack,
@@ -85,11 +80,13 @@ impl<'a> Cascades<'a> {
         Ok(Self { stack, database, simulators, service, body })
     }
 
-    /// A run of which so many persons wait, due at `from` and then so many a second; all at once without a rate. When the rows are there.
-    async fn wait_for(&self, count: usize, from: Timestamp, rate: Option<usize>, cancelled: bool) -> Result<Uuid> {
+    /// A run of which so many persons wait, the first of them due as soon as all are written, and then so many a second; all at once without a
+    /// rate. Returns with the rows there, and says when the first is due.
+    async fn wait_for(&self, count: usize, rate: Option<usize>, cancelled: bool) -> Result<(Uuid, Timestamp)> {
         let (run, d) = (Uuid::now_v7(), &self.database);
         self.database.sql.batch_execute("CHECKPOINT").await?;
         self.simulators.clear().await?;
+        let from = Timestamp::now() + AHEAD + Duration::from_secs_f64(count as f64 / 20_000.0);
         let state: i16 = if cancelled { 4 } else { 2 };
         let notification = "
             INSERT INTO notifications (notification_id, tenant_key, app_key, body, state, lane, run_id, run_started_at, expires_at, expanded,
@@ -106,7 +103,8 @@ impl<'a> Cascades<'a> {
         sql.execute(notification, &[&run, &d.tenant_key, &d.app_key, &self.body, &state, &rows]).await?;
         let within = WITHIN;
         sql.execute(cascades, &[&run, &d.tenant_key, &d.app_key, &within, &from, &between, &(count as i32)]).await?;
-        Ok(run)
+        ensure!(Timestamp::now() < from, "the rows were written after the first was due");
+        Ok((run, from))
     }
 
     /// Until nobody of the run waits. The table is counted only once the gateway has heard of so many: counting it is work too.
@@ -154,10 +152,7 @@ impl<'a> Cascades<'a> {
 
     /// `rate` of them due each second: the seconds after which 99 of 100 were with the gateway.
     async fn late(&self, rate: usize, count: usize) -> Result<f64> {
-        let ahead = ahead(count);
-        let from = Timestamp::now() + ahead;
-        let run = self.wait_for(count, from, Some(rate), false).await?;
-        ensure!(Timestamp::now() < from, "the rows took longer than {ahead:?} to write");
+        let (run, from) = self.wait_for(count, Some(rate), false).await?;
         self.settled(run, count as u64).await?;
         let mut late = HashMap::new();
         for seen in self.simulators.accepted("sms").await? {

@@ -14,8 +14,8 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// More than one dispatcher takes in advance.
-const MESSAGES: usize = 40;
+/// More than both dispatchers take into work, which is 80 small messages each, so that some were only taken in advance.
+const MESSAGES: usize = 280;
 
 /// Until a dispatcher has begun what was sent.
 const IN_WORK: Duration = Duration::from_secs(10);
