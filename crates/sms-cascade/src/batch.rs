@@ -99,9 +99,9 @@ impl Batches {
         let (answered, mut answers) = mpsc::channel(deliveries.len().max(1));
         let sending = async {
             let mut done = std::pin::pin!(stream::iter(deliveries).buffer_unordered(self.requests));
-            while let Some(result) = done.next().await {
-                if let Some(result) = result {
-                    // There is room for all.
+            while let Some(ended) = done.next().await {
+                // Nothing where the lease was over; there is room for all the others.
+                if let Some(result) = ended {
                     let _ = answered.try_send(result);
                 }
             }
