@@ -94,6 +94,12 @@ const LOCK_RUNS: &str = "
     ORDER BY n.notification_id
     FOR UPDATE OF n SKIP LOCKED";
 
+/// Looked at in vain again and again, it is looked at less often, every two seconds in the end. How often is remembered as copies, of which few
+/// enough are kept that a wake-up which is lost is missed soon.
+const REST: &str = "
+    UPDATE notifications SET due_at = now() + interval '125 milliseconds' * power(2, least(copies, 4)), copies = least(copies, 3)
+    WHERE notification_id = $1";
+
 impl Store {
     /// Opens a transaction and locks those of the notifications that are due and whose audience is not fully walked. Ones that another
     /// process works on are left out.
@@ -218,6 +224,25 @@ impl Expansion {
         let statement = client.prepare_cached(crate::scan::OUTSTANDING).await?;
         let rows = client.query(&statement, &[&lane.number(), &tenant.0]).await?;
         Ok(rows.iter().filter_map(|row| Some((Platform::from_number(row.get(0))?, row.get(1), row.get(2)))).collect())
+    }
+
+    /// Ends the transaction without a page: the notification is looked at again in a moment.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is away; the row is looked at by its time then.
+    pub async fn rest(mut self, id: NotificationId) -> Result<()> {
+        let connection = self.connection.take().ok_or_else(|| Error::Refused("the transaction has ended".into()))?;
+        let resting = async {
+            let statement = connection.prepare_cached(REST).await?;
+            connection.execute(&statement, &[&id.0]).await
+        };
+        match resting.await {
+            Ok(_) => commit_by_hand(connection, Point::PagesCommit).await,
+            Err(error) => {
+                drop(Object::take(connection));
+                Err(error.into())
+            }
+        }
     }
 
     /// Ends the transaction without a page, and keeps the connection.

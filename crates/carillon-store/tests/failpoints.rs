@@ -99,6 +99,7 @@ async fn a_page_of_which_somebody_is_suppressed_is_committed_in_one_piece_too() 
             persons: 1,
             cursor: None,
             last: true,
+            rests: false,
         };
         let error = expansion.commit(vec![page], 0).await.unwrap_err();
         assert!(error.is_unavailable(), "{side}: {error}");

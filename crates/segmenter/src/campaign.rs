@@ -1,20 +1,19 @@
-//! Campaigns: walked page by page, in turns of about a second.
+//! Campaigns: walked page by page, in turns of about a second, and no further than their chunks are taken off them.
 
 use crate::Segmenter;
 use crate::audience::{Addressee, paged};
-use crate::credit::most;
 use crate::handler::{Run, ids_of, prepare};
 use crate::message::messages;
 use crate::plan::plan;
+use crate::share::Share;
 use crate::trace::Trace;
 use crate::wakeup::{wake_campaign, wake_up};
 use carillon_broker::Effects;
 use carillon_domain::ids::NotificationId;
-use carillon_domain::platform::{Lane, Platform};
+use carillon_domain::platform::Lane;
 use carillon_store::{Error, Expansion};
 use carillon_telemetry::RemoteContext;
 use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tracing::{Instrument as _, Span};
 
@@ -83,6 +82,8 @@ async fn turn(
 
 enum Walked {
     Done,
+    /// Its tenant has as much in hand as it may: its row says when it is looked at again.
+    Rests,
     /// The page that comes next, and the lane of its wake-up.
     More(i32, Lane),
 }
@@ -103,17 +104,24 @@ async fn page(
         expansion.abandon().await?;
         return Ok(Walked::Done);
     };
+    let mut share = Share::read(&expansion, &run.row, segmenter.config.outstanding_chunks).await?;
+    // What has expired is not sent: it is walked to its end, so that everybody's message is said to have expired.
+    let expired = run.expires_at <= now;
+    if run.row.cursor.is_some() && !expired && share.is_used_up(segmenter.config.page_chunks()) {
+        expansion.rest(id).await?;
+        return Ok(Walked::Rests);
+    }
     let (people, cursor, last) = people(segmenter, &expansion, &run).await?;
     let mut renderer = run.renderer(credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice));
     let plan = plan(&segmenter.facts(&run, renderer.variants()), people);
-    let most = most(run.row.lane, segmenter.config.outstanding_chunks);
-    let mut credit = Credit::read(&expansion, &run, most).await?;
-    let prepared = prepare(&run, &mut renderer, plan, last, false, cursor, now, |platform| credit.take(platform));
+    let mut prepared = prepare(&run, &mut renderer, plan, last, false, cursor, now, |platform| share.take(platform));
+    prepared.page.rests = !expired && share.has_no_room_for(&prepared.page.chunks);
+    let rests = prepared.page.rests;
     done.tried = true;
     expansion.commit(vec![prepared.page], segmenter.slot).await?;
     done.effects.extend(messages(run.row.lane, prepared.messages, now));
     if !last {
-        return Ok(Walked::More(run.row.epoch + 1, run.row.lane));
+        return Ok(if rests { Walked::Rests } else { Walked::More(run.row.epoch + 1, run.row.lane) });
     }
     // Its chunks may all be closed by now, and then nobody else will look.
     if let Err(error) = segmenter.store.finish_runs(&[run.id]).await {
@@ -136,43 +144,4 @@ async fn people(
     let limit = segmenter.config.page_recipients;
     let page = expansion.page(run.row.app_key, after, &to.platforms, &to.os, limit).await?;
     Ok((paged(to, run.notification.deliver(), page.devices), page.cursor, page.last))
-}
-
-/// How many chunks may be published right after the page, by platform.
-struct Credit {
-    most: i64,
-    used: HashMap<Platform, (i64, i64)>,
-}
-
-impl Credit {
-    async fn read(expansion: &Expansion, run: &Run, most: i64) -> Result<Self, Error> {
-        let used = expansion.outstanding(run.row.lane, run.row.tenant_key).await?;
-        Ok(Self { most, used: used.into_iter().map(|(platform, all, own)| (platform, (all, own))).collect() })
-    }
-
-    /// One more? A tenant takes at most half for itself this way; the other half is the scan's, which shares it between tenants.
-    fn take(&mut self, platform: Platform) -> bool {
-        let (all, own) = self.used.entry(platform).or_default();
-        if *all >= self.most || *own >= (self.most / 2).max(1) {
-            return false;
-        }
-        *all += 1;
-        *own += 1;
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_campaign_leaves_half_of_the_credit_to_others() {
-        let mut credit = Credit { most: 10, used: HashMap::from([(Platform::Fcm, (8, 1))]) };
-        let taken = |credit: &mut Credit, platform| (0..20).filter(|_| credit.take(platform)).count();
-        assert_eq!(taken(&mut credit, Platform::Apns), 5);
-        assert_eq!(taken(&mut credit, Platform::Fcm), 2);
-        let mut least = Credit { most: 1, used: HashMap::new() };
-        assert_eq!(taken(&mut least, Platform::Apns), 1);
-    }
 }

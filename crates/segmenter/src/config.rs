@@ -62,6 +62,13 @@ pub struct SegmenterConfig {
     pub outstanding_chunks: i64,
 }
 
+impl SegmenterConfig {
+    /// Chunks of a page that is full.
+    pub(crate) fn page_chunks(&self) -> i64 {
+        self.page_recipients.div_ceil(self.chunk_recipients) as i64
+    }
+}
+
 impl Default for SegmenterConfig {
     fn default() -> Self {
         Self {

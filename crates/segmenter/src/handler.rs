@@ -333,6 +333,7 @@ pub(crate) fn prepare(
         persons: plan.persons,
         cursor,
         last,
+        rests: false,
     };
     Prepared { page, messages: out }
 }

@@ -15,6 +15,7 @@ mod message;
 mod paused;
 mod plan;
 mod scan;
+mod share;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -88,6 +88,8 @@ pub struct Page {
     pub cursor: Option<String>,
     /// No page follows.
     pub last: bool,
+    /// The next one is not to be woken now: the row is looked at again in a moment.
+    pub rests: bool,
 }
 
 /// Writes pages inside the transaction that is open on the connection.
@@ -233,10 +235,12 @@ static ADVANCE: LazyLock<String> = LazyLock::new(|| {
         cursor_person = coalesce(p.cursor, n.cursor_person),
         next_chunk = n.next_chunk + p.chunks, next_person = n.next_person + p.persons,
         recipients = n.recipients + p.persons, pushes = n.pushes + p.pushes,
-        expanded = p.last, due_at = CASE WHEN p.last THEN NULL ELSE now() + CASE n.lane WHEN 1 THEN interval '5 seconds' ELSE interval '20 seconds' END END
+        expanded = p.last, copies = 0,
+        due_at = CASE WHEN p.last THEN NULL WHEN p.rests THEN now() + interval '250 milliseconds'
+                      ELSE now() + CASE n.lane WHEN 1 THEN interval '5 seconds' ELSE interval '20 seconds' END END
     FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::int4[], $7::int4[], $8::int8[],
-                $9::bool[])
-         AS p(notification_id, run_id, run_started_at, expires_at, cursor, chunks, persons, pushes, last)
+                $9::bool[], $10::bool[])
+         AS p(notification_id, run_id, run_started_at, expires_at, cursor, chunks, persons, pushes, last, rests)
     WHERE n.notification_id = p.notification_id"
     )
 });
@@ -256,6 +260,7 @@ async fn advance(connection: &Object, statement: &Statement, pages: &[Page]) -> 
                 &pages.iter().map(|p| p.persons).collect::<Vec<_>>(),
                 &pages.iter().map(pushes).collect::<Vec<_>>(),
                 &pages.iter().map(|p| p.last).collect::<Vec<_>>(),
+                &pages.iter().map(|p| p.rests).collect::<Vec<_>>(),
             ],
         )
         .await?;

@@ -33,6 +33,7 @@ pub(crate) fn empty(world: &World, id: NotificationId, now: jiff::Timestamp, las
         persons: 0,
         cursor: None,
         last,
+        rests: false,
     }
 }
 

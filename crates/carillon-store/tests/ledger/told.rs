@@ -53,6 +53,7 @@ async fn an_event_of_a_device_that_was_named_and_is_not_there_names_it() {
         persons: 2,
         cursor: None,
         last: true,
+        rests: false,
     };
     expansion.commit(vec![page], 0).await.unwrap();
     let changes = world.told().await;

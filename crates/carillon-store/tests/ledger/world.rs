@@ -185,6 +185,7 @@ impl World {
             persons: users.len() as i32,
             cursor: None,
             last: true,
+            rests: false,
         };
         expansion.commit(vec![page], 0).await.expect("commits");
         ChunkId { run: id.as_run(), number: 0 }

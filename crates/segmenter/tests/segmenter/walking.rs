@@ -2,6 +2,7 @@
 
 use crate::way::Way;
 use crate::world::{World, everybody, user};
+use carillon_domain::audience::Audience;
 use carillon_domain::platform::Lane;
 use carillon_store::Steered;
 use std::time::{Duration, Instant};
@@ -31,14 +32,11 @@ async fn a_walk_that_is_broken_off_by_an_error_is_taken_up_by_another_replica() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_walk_without_messages_that_lost_its_database_goes_on_when_that_is_back() {
     let world = World::new().await;
-    world.people(3_000).await;
     let way = Way::to(&world.database).await;
-    // One chunk may be outstanding, and is: no page leads to a message.
-    let replica = world.replica_with(way.url(), 1).await;
-    let before = world.accept(everybody(), None).await;
-    world.wake(before, None).await;
-    world.eventually("all pages of the first", async || world.walk(before).await.1).await;
-    let id = world.accept(everybody(), None).await;
+    let replica = world.replica(way.url()).await;
+    // Nobody has a device: no page leads to a message.
+    let users = (0..2_000).map(|i| format!("u{i:06}")).collect();
+    let id = world.accept(Audience { users, ..Default::default() }, None).await;
     world.wake(id, Some(0)).await;
     world.eventually("a few pages", async || world.walk(id).await.0 >= 5).await;
     way.set_open(false);
@@ -152,6 +150,52 @@ async fn a_paused_walk_stops_and_goes_on_from_its_cursor_at_once() {
     assert!(began.elapsed() < SOON, "it waited for its time: {:?}", began.elapsed());
     world.eventually("the last page", async || world.walk(id).await.1).await;
     assert_eq!(world.chunked(id).await, (3_000, 3_000));
+    replica.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_is_walked_only_as_far_as_its_chunks_are_taken_off_it() {
+    let world = World::new().await;
+    world.people(400).await;
+    // Of 16, two are kept for others; a page is a chunk.
+    let replica = world.replica_with(&world.database, 16).await;
+    let id = world.accept(everybody(), None).await;
+    world.wake(id, None).await;
+    let in_hand = "SELECT count(*) FILTER (WHERE outstanding), count(*) FROM chunks WHERE notification_id = $1";
+    let taken = "UPDATE chunks SET outstanding = false, due_at = NULL WHERE notification_id = $1 AND outstanding";
+    let mut through = false;
+    while !through {
+        world
+            .eventually("as many chunks as it may have", async || {
+                through = world.walk(id).await.1;
+                let row = world.sql.query_one(in_hand, &[&id.0]).await.unwrap();
+                let (in_hand, all): (i64, i64) = (row.get(0), row.get(1));
+                assert!(in_hand <= 14 && all <= 40, "{in_hand} of {all} are in hand");
+                through || in_hand == 14
+            })
+            .await;
+        world.sql.execute(taken, &[&id.0]).await.unwrap();
+    }
+    assert_eq!(world.chunked(id).await, (400, 400));
+    world.eventually("every message", async || world.received(id).len() == 40).await;
+    assert!(world.received(id).iter().all(|(_, chunk)| chunk.copy == 0), "some were written first and read again");
+    replica.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_that_expires_while_it_waits_for_its_share_is_walked_to_its_end() {
+    let world = World::new().await;
+    world.people(400).await;
+    let replica = world.replica_with(&world.database, 16).await;
+    let id = world.accept(everybody(), None).await;
+    world.wake(id, None).await;
+    world.eventually("as many chunks as it may have", async || world.walk(id).await.0 == 14).await;
+    let expired = "UPDATE notifications SET expires_at = now() WHERE notification_id = $1";
+    world.sql.execute(expired, &[&id.0]).await.unwrap();
+    world.eventually("its last page", async || world.walk(id).await.1).await;
+    assert_eq!(world.chunked(id).await, (400, 400));
     replica.stop().await.unwrap();
     world.end().await;
 }

@@ -210,6 +210,7 @@ impl World {
             persons: people.len() as i32,
             cursor: None,
             last: true,
+            rests: false,
         };
         expansion.commit(vec![page], 0).await.expect("commits");
         Sent { run: id.as_run(), chunk: ChunkId { run: id.as_run(), number: 0 }, devices: devices.len() }
