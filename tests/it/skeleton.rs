@@ -6,7 +6,7 @@ use provider_sim::{Conditions, Provider, Reply};
 use std::collections::BTreeSet;
 
 fn users(names: &[&str]) -> Audience {
-    Audience { users: names.iter().map(|n| (*n).to_owned()).collect(), ..Default::default() }
+    Audience { users: names.iter().collect(), ..Default::default() }
 }
 
 fn everybody() -> Audience {

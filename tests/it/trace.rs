@@ -51,7 +51,7 @@ impl Caller {
 }
 
 fn user(name: &str) -> Audience {
-    Audience { users: vec![name.to_owned()], ..Default::default() }
+    Audience { users: [name].into(), ..Default::default() }
 }
 
 fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {

@@ -9,7 +9,7 @@ use carillon_tests::{World, eventually};
 use std::collections::BTreeSet;
 
 fn users(names: &[&str]) -> Audience {
-    Audience { users: names.iter().map(|n| (*n).to_owned()).collect(), ..Default::default() }
+    Audience { users: names.iter().collect(), ..Default::default() }
 }
 
 #[test]

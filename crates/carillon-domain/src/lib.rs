@@ -14,6 +14,7 @@ pub mod device;
 pub mod fault;
 pub mod ids;
 pub mod limits;
+pub mod names;
 pub mod notification;
 pub mod outcome;
 pub mod person;

@@ -190,7 +190,7 @@ mod tests {
     fn hello() -> Draft {
         Draft {
             app: "shop".into(),
-            to: Audience { users: vec!["u2".into(), "u1".into(), "u2".into()], ..Default::default() },
+            to: Audience { users: ["u2", "u1", "u2"].into(), ..Default::default() },
             content: Content { title: Some("Hello".into()), ..Default::default() },
             ..Default::default()
         }
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn equal_requests_are_equal_after_validation() {
         let mut other = hello();
-        other.to.users = vec!["u1".into(), "u2".into()];
+        other.to.users = ["u1", "u2"].into();
         assert_eq!(hello().validate(now()), other.validate(now()));
     }
 

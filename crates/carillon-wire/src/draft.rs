@@ -99,8 +99,8 @@ fn audience(faults: &mut Faults, to: pb::Audience) -> Audience {
     let platforms = list("platforms", to.platforms);
     let os = list("os", to.os);
     Audience {
-        devices: to.devices,
-        users: to.users,
+        devices: to.devices.into_iter().collect(),
+        users: to.users.into_iter().collect(),
         phones,
         all: to.all,
         platforms: platforms
@@ -234,15 +234,15 @@ pub fn request_from_notification(notification: &Notification) -> pb::SendRequest
     request
 }
 
-/// A draft as protobuf, but for what is JSON in it. Everything is moved: of a thousand names none is copied.
+/// A draft as protobuf, but for what is JSON in it.
 pub(crate) fn request_without_json(d: Draft) -> pb::SendRequest {
     pb::SendRequest {
         app: d.app,
         reference: d.reference.unwrap_or_default(),
         metadata: d.metadata.into_iter().collect(),
         to: Some(pb::Audience {
-            devices: d.to.devices,
-            users: d.to.users,
+            devices: d.to.devices.iter().map(str::to_owned).collect(),
+            users: d.to.users.iter().map(str::to_owned).collect(),
             phones: d.to.phones.iter().map(|p| p.as_str().to_owned()).collect(),
             all: d.to.all,
             platforms: d.to.platforms.iter().map(|p| p.as_str().to_owned()).collect(),

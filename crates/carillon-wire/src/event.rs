@@ -9,6 +9,7 @@ use crate::names::{pack, unpack};
 use bytes::Bytes;
 use carillon_broker::{DecodeError, Event};
 use carillon_domain::content::JsonText;
+use carillon_domain::names::Names;
 use carillon_domain::notification::Notification;
 use prost::Message;
 
@@ -83,7 +84,7 @@ pub fn into_body(notification: Notification) -> Vec<u8> {
     let mut draft = notification.into_draft();
     let (data, overrides) = (std::mem::take(&mut draft.content.data), std::mem::take(&mut draft.content.overrides));
     let (devices, users) = (pack(&draft.to.devices), pack(&draft.to.users));
-    (draft.to.devices, draft.to.users) = (Vec::new(), Vec::new());
+    (draft.to.devices, draft.to.users) = (Names::default(), Names::default());
     let text = |json: Option<JsonText>| json.map(|json| json.0).unwrap_or_default();
     NotificationBody {
         request: Some(request_without_json(draft)),
@@ -106,8 +107,8 @@ pub fn decode_body(bytes: &[u8]) -> Result<Notification, DecodeError> {
     let request = body.request.ok_or_else(|| DecodeError::new("the body holds no request"))?;
     let mut draft = draft_from_request(request).map_err(DecodeError::new)?;
     let names = |packed| unpack(packed).ok_or_else(|| DecodeError::new("the body's names cannot be read"));
-    draft.to.devices.extend(names(&body.devices)?);
-    draft.to.users.extend(names(&body.users)?);
+    draft.to.devices.extend(&names(&body.devices)?);
+    draft.to.users.extend(&names(&body.users)?);
     let text = |json: String| (!json.is_empty()).then_some(JsonText(json));
     draft.content.data = body.data.into_iter().map(|entry| (entry.key, JsonText(entry.json))).collect();
     draft.content.overrides.apns = text(body.override_apns);
@@ -135,8 +136,8 @@ mod tests {
             reference: text("order-17"),
             metadata: vec![("team".into(), "orders".into())],
             to: Audience {
-                devices: vec!["d1".into()],
-                users: vec!["u1".into()],
+                devices: ["d1"].into(),
+                users: ["u1"].into(),
                 phones: vec![Phone::from_e164("+48501502503")],
                 all: true,
                 platforms: vec![Platform::Apns],

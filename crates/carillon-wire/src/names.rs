@@ -3,10 +3,11 @@
 //! write.
 
 use bytes::Buf;
+use carillon_domain::names::Names;
 use prost::encoding::{decode_varint, encode_varint};
 
 /// Packs names, in their order.
-pub(crate) fn pack(names: &[String]) -> Vec<u8> {
+pub(crate) fn pack(names: &Names) -> Vec<u8> {
     let mut packed = Vec::with_capacity(names.len() * 8);
     let mut before: &[u8] = &[];
     for name in names {
@@ -43,17 +44,19 @@ fn number(n: usize, packed: &mut Vec<u8>) {
 }
 
 /// Back from [`pack`]; nothing when the bytes are none of its.
-pub(crate) fn unpack(mut packed: &[u8]) -> Option<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
+pub(crate) fn unpack(mut packed: &[u8]) -> Option<Names> {
+    let (mut names, mut name) = (Names::default(), Vec::new());
     while packed.has_remaining() {
         let shared = usize::try_from(decode_varint(&mut packed).ok()?).ok()?;
         let own = usize::try_from(decode_varint(&mut packed).ok()?).ok()?;
-        let before = names.last().map_or(&[][..], |name| name.as_bytes()).get(..shared)?;
-        let mut name = Vec::with_capacity(shared + own.min(packed.len()));
-        name.extend_from_slice(before);
+        if shared > name.len() {
+            return None;
+        }
+        name.truncate(shared);
         name.extend_from_slice(packed.get(..own)?);
         packed.advance(own);
-        names.push(String::from_utf8(name).ok()?);
+        // What two names share may end within a character, so that only the whole is a text.
+        names.push(std::str::from_utf8(&name).ok()?);
     }
     Some(names)
 }
@@ -63,13 +66,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
     #[test]
     fn names_that_share_their_beginning_share_its_bytes() {
-        let names: Vec<String> = (0..1_000).map(|n| format!("device-{n:012}")).collect();
+        let names: Names = (0..1_000).map(|n| format!("device-{n:012}")).collect();
         let packed = pack(&names);
         assert!(packed.len() < 4_000, "{} bytes", packed.len());
         assert_eq!(unpack(&packed), Some(names));
@@ -77,8 +76,8 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_or_points_behind_its_name_is_no_list() {
-        let packed = pack(&of(&["abc", "abd"]));
-        assert_eq!(unpack(&packed), Some(of(&["abc", "abd"])));
+        let packed = pack(&["abc", "abd"].into());
+        assert_eq!(unpack(&packed), Some(["abc", "abd"].into()));
         assert_eq!(unpack(&packed[..packed.len() - 1]), None);
         assert_eq!(unpack(&[1, 0]), None, "there is no name before the first");
         assert_eq!(unpack(&[0, 1, 0xff]), None, "no text");
@@ -87,6 +86,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_list_reads_back(names in proptest::collection::vec("\\PC{0,140}", 0..20)) {
+            let names: Names = names.into_iter().collect();
             prop_assert_eq!(unpack(&pack(&names)), Some(names));
         }
 

@@ -46,7 +46,8 @@ fn open() -> impl Strategy<Value = Open> {
 fn audience() -> impl Strategy<Value = Audience> {
     let phones =
         vec("4850[1-9][0-9]{6}", 0..3).prop_map(|all| all.iter().map(|d| Phone::from_e164(format!("+{d}"))).collect());
-    let lists = (vec(text(), 0..3), vec(text(), 0..3), phones);
+    let names = || vec(text(), 0..3).prop_map(|names| names.into_iter().collect());
+    let lists = (names(), names(), phones);
     (lists, any::<bool>(), vec(select(Platform::ALL), 0..3), vec(select(Os::ALL), 0..3)).prop_map(
         |((devices, users, phones), all, platforms, os)| Audience { devices, users, phones, all, platforms, os },
     )

@@ -26,13 +26,13 @@ mod settings;
 mod sms_callbacks;
 pub(crate) mod sms_gateways;
 mod sms_senders;
+mod surround;
 mod tenants;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use carillon_runtime::{Scope, StartError};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -40,9 +40,10 @@ pub(crate) use problem::Problem;
 
 use crate::config::Http;
 use crate::ingest::Shared;
+use surround::{Surroundings, surround};
 
 /// Every resource. A new file adds its line here.
-fn resources() -> OpenApiRouter<Shared> {
+fn resources(document: &openapi::Document) -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(openapi::description())
         .merge(tenants::routes())
         .merge(keys::routes())
@@ -56,21 +57,15 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(sms_gateways::routes())
         .merge(sms_senders::routes())
         .merge(sms_callbacks::routes())
-        .merge(openapi::routes())
+        .merge(openapi::routes(document))
 }
 
 /// The whole public surface.
 fn router(config: &Http, ingest: Shared) -> Router {
     let document = openapi::Document::new(config.public_url.clone());
-    Router::from(resources())
-        .route_layer(from_fn_with_state(ingest.clone(), authorize::authorize))
+    Router::from(resources(&document))
         .fallback(async || Problem::unknown_route())
-        .layer(axum::Extension(document))
-        .layer(from_fn_with_state(frame::Frame::new(config), frame::frame))
-        .layer(from_fn(leftover::leftover))
-        .layer(from_fn_with_state(Arc::clone(&ingest.rate), limit::limit))
-        // Around the limit: a page must be able to read that it is to come back, and a preflight costs no more than its refusal would.
-        .layer(from_fn(cors::cors))
+        .layer(from_fn_with_state(Surroundings::new(config, ingest.clone()), surround))
         .with_state(ingest)
 }
 

@@ -24,8 +24,8 @@ pub(crate) fn selectors(run: i32, app_key: AppKey, to: &Audience) -> Vec<Selecto
     let names = to
         .devices
         .iter()
-        .map(|d| SelectorName::Device(d.clone()))
-        .chain(to.users.iter().map(|u| SelectorName::User(u.clone())))
+        .map(|d| SelectorName::Device(d.to_owned()))
+        .chain(to.users.iter().map(|u| SelectorName::User(u.to_owned())))
         .chain(to.phones.iter().map(|p| SelectorName::Phone(p.as_str().to_owned())));
     names.map(|name| Selector { run, app_key, name }).collect()
 }

@@ -129,8 +129,8 @@ fn fault(pointer: String, detail: &str) -> Faults {
 
 fn audience(mut to: Object<'_>) -> Audience {
     Audience {
-        devices: to.texts("devices", MANY, ANY).unwrap_or_default(),
-        users: to.texts("users", MANY, ANY).unwrap_or_default(),
+        devices: to.names("devices", MANY, ANY).unwrap_or_default(),
+        users: to.names("users", MANY, ANY).unwrap_or_default(),
         phones: phones(&mut to),
         all: to.boolean("all").unwrap_or(false),
         platforms: several(&mut to, "platforms", Platform::from_text, Platform::texts),

@@ -1,9 +1,7 @@
 //! Asks for every routed request who calls and whether they may, before anything of the body is read.
 
 use axum::RequestExt as _;
-use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request};
 use carillon_domain::fault::{ErrorCode, Faults};
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
@@ -18,28 +16,28 @@ use crate::refusal::Refusal;
 /// Parameters that are named in one answer.
 const MOST_PARAMETERS: usize = 20;
 
-pub(super) async fn authorize(
-    State(ingest): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
-    let access = find(&path, request.method())?;
+/// Puts the caller into the request, where the route has any.
+///
+/// # Errors
+/// Whoever calls may not, or the request names what this key is not for. Where no route matched there is nobody to ask for a key.
+pub(super) async fn authorize(ingest: &Shared, request: &mut Request) -> Result<(), Problem> {
+    let Some(path) = request.extensions().get::<MatchedPath>().cloned() else { return Ok(()) };
+    let access = find(path.as_str(), request.method())?;
     if access.is_public() {
-        return Ok(next.run(request).await);
+        return Ok(());
     }
-    let header = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes().to_vec());
-    let caller = ingest.keyring.bearer(header.as_deref()).await?;
+    let header = request.headers().get(header::AUTHORIZATION).cloned();
+    let caller = ingest.keyring.bearer(header.as_ref().map(HeaderValue::as_bytes)).await?;
     tracing::Span::current().record("caller.kind", caller.kind());
     if !access.admits(&caller) {
         return Err(Problem::new(ErrorCode::Forbidden, format!("This call needs {}.", access.needs())));
     }
-    check_path(&mut request, &caller).await?;
+    check_path(request, &caller).await?;
     let origin = request.headers().get(header::ORIGIN).cloned();
-    check_origin(&ingest, origin.as_ref(), &caller).await?;
-    check_query(&request, &path, &caller)?;
+    check_origin(ingest, origin.as_ref(), &caller).await?;
+    check_query(request, path.as_str(), &caller)?;
     request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    Ok(())
 }
 
 fn find(path: &str, method: &Method) -> Result<routes::Access, Problem> {

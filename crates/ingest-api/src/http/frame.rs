@@ -4,8 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use carillon_failpoint::Point;
 use futures::FutureExt as _;
@@ -70,19 +69,26 @@ impl Notes {
     }
 }
 
-pub(super) async fn frame(State(frame): State<Frame>, mut request: Request, next: Next) -> Response {
+pub(super) async fn frame(
+    frame: Frame,
+    mut request: Request,
+    inner: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let began = Instant::now();
     let id = RequestId::of(request.headers());
     // The pattern, never the path: paths carry ids of persons and devices.
-    let route = request.extensions().get::<MatchedPath>().map_or(observe::UNMATCHED, MatchedPath::as_str).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or(observe::UNMATCHED, MatchedPath::as_str);
     let method = request.method().clone();
-    let span = observe::span(&method, &route, &id, request.headers());
+    let span = observe::span(&method, route, &id, request.headers());
     let notes = Notes::default();
     let extensions = request.extensions_mut();
     extensions.insert(id.clone());
     extensions.insert(notes.clone());
     extensions.insert(frame.clone());
-    let mut response = answer(&frame, request, next).instrument(span.clone()).await;
+    // In a box: what follows moves it more than once.
+    let inner = Box::pin(inner(request));
+    let mut response = answer(&frame, inner).instrument(span.clone()).await;
     if let Some(problem) = problem_of(&response) {
         response = problem.render(&id.0);
     }
@@ -91,17 +97,17 @@ pub(super) async fn frame(State(frame): State<Frame>, mut request: Request, next
     if let Some(ignored) = notes.header() {
         headers.insert(IGNORED_FIELDS, ignored);
     }
-    frame.durations.done(&span, &method, &route, response.status(), began.elapsed());
+    frame.durations.done(&span, &method, route, response.status(), began.elapsed());
     response
 }
 
 /// Answers within the deadline, whatever happens inside.
-async fn answer(frame: &Frame, request: Request, next: Next) -> Response {
+async fn answer(frame: &Frame, inner: impl Future<Output = Response>) -> Response {
     let Ok(_permit) = frame.in_work.try_acquire() else {
         frame.durations.turned_away();
         return Problem::from(Refusal::unavailable()).into_response();
     };
-    let handled = Point::RestAnswer.around(async { Ok::<_, Refusal>(next.run(request).await) });
+    let handled = Point::RestAnswer.around(async { Ok::<_, Refusal>(inner.await) });
     let work = AssertUnwindSafe(handled).catch_unwind();
     match tokio::time::timeout(frame.deadline, work).await {
         Ok(Ok(Ok(response))) => response,
@@ -129,7 +135,8 @@ fn problem_of(response: &Response) -> Option<Problem> {
 mod tests {
     use axum::Router;
     use axum::body::{Body, to_bytes};
-    use axum::middleware::from_fn_with_state;
+    use axum::extract::State;
+    use axum::middleware::{Next, from_fn_with_state};
     use axum::routing::get;
     use carillon_runtime::config::HumanDuration;
     use http::header;
@@ -138,7 +145,10 @@ mod tests {
     use super::*;
 
     async fn answer_of(handler: axum::routing::MethodRouter, config: Http) -> (u16, serde_json::Value, Response) {
-        let router = Router::new().route("/", handler).layer(from_fn_with_state(Frame::new(&config), frame));
+        let around = async |State(bounds): State<Frame>, request: Request, next: Next| {
+            frame(bounds, request, async |request| next.run(request).await).await
+        };
+        let router = Router::new().route("/", handler).layer(from_fn_with_state(Frame::new(&config), around));
         let request = http::Request::builder().uri("/").header("x-request-id", "r1").body(Body::empty()).unwrap();
         let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
         let bytes = to_bytes(body, 10_000).await.unwrap();

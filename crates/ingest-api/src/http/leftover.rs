@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use carillon_domain::limits;
@@ -25,21 +24,32 @@ const MOST: u64 = limits::BATCH_BODY_BYTES as u64;
 /// How long they may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) async fn leftover(request: Request, next: Next) -> Response {
+/// A body under watch: what of it was not read by the time of the answer.
+pub(super) struct Leftover {
+    waits: bool,
+    slot: Slot,
+}
+
+/// Puts the body of a request under watch, if it has one that could be left over.
+pub(super) fn watch(request: Request) -> (Request, Option<Leftover>) {
     if request.version() > Version::HTTP_11 || request.body().is_end_stream() {
-        return next.run(request).await;
+        return (request, None);
     }
-    let waits = waits(request.headers());
-    let slot = Slot::default();
-    let request = request.map(|body| Body::new(Watched { body: Some(body), slot: slot.clone() }));
-    let mut response = next.run(request).await;
-    let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(body) = left
-        && (waits || body.size_hint().lower() > MOST || !drained(body).await)
-    {
-        end(&mut response);
+    let left = Leftover { waits: waits(request.headers()), slot: Slot::default() };
+    let watched = |body| Body::new(Watched { body: Some(body), slot: left.slot.clone() });
+    (request.map(watched), Some(left))
+}
+
+impl Leftover {
+    /// Reads what is left, or has the answer say that the connection ends.
+    pub(super) async fn clear(self, response: &mut Response) {
+        let left = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(body) = left
+            && (self.waits || body.size_hint().lower() > MOST || !drained(body).await)
+        {
+            end(response);
+        }
     }
-    response
 }
 
 /// Throws away the body of a request that is refused unseen, if it is announced and has at most `most` bytes; else the answer says that the connection

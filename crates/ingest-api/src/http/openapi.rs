@@ -58,8 +58,8 @@ pub(super) fn description() -> OpenApiDocument {
     Description::openapi()
 }
 
-pub(super) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(document))
+pub(super) fn routes(text: &Document) -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(document)).layer(Extension(text.clone()))
 }
 
 /// The document as it is served, made when it is first asked for: what it is made of takes megabytes, and few processes are asked.
@@ -79,7 +79,7 @@ impl Document {
     }
 
     fn text(&self) -> Bytes {
-        let made = || make(super::resources().into_openapi(), self.0.public_url.as_deref());
+        let made = || make(super::resources(self).into_openapi(), self.0.public_url.as_deref());
         self.0.text.get_or_init(made).clone()
     }
 }

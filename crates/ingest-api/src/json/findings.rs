@@ -84,7 +84,12 @@ impl Findings {
     }
 
     /// A text of at most `max` bytes; the pointer is only made for a fault.
-    pub(super) fn text(&self, pointer: impl FnOnce() -> String, value: &Json<'_>, max: usize) -> Option<String> {
+    pub(super) fn text<'j>(
+        &self,
+        pointer: impl FnOnce() -> String,
+        value: &'j Json<'_>,
+        max: usize,
+    ) -> Option<&'j str> {
         let Some(text) = value.as_str() else {
             self.add(pointer(), "must be a text");
             return None;
@@ -92,7 +97,7 @@ impl Findings {
         // What lies in the body as it is has no U+0000, which JSON wants escaped (RFC 8259, section 7).
         let as_it_is = matches!(value, Json::Text(Cow::Borrowed(_)));
         if text.len() <= max && (as_it_is || !text.contains('\0')) {
-            return Some(text.to_owned());
+            return Some(text);
         }
         let mut faults = Faults::new();
         check_text(&mut faults, &pointer(), text, max);

@@ -11,6 +11,7 @@
 use std::ops::RangeInclusive;
 
 use carillon_domain::fault::{ErrorCode, Faults};
+use carillon_domain::names::Names;
 use carillon_domain::span::Seconds;
 use jiff::Timestamp;
 
@@ -128,7 +129,7 @@ impl<'a> Object<'a> {
     /// A text of at most `max` bytes.
     pub(crate) fn opt_text(&mut self, name: &'static str, max: usize) -> Option<String> {
         let value = self.value(name)?;
-        self.findings.text(|| self.at(name), value, max)
+        self.findings.text(|| self.at(name), value, max).map(str::to_owned)
     }
 
     /// A text that `parse` understands; `must` says what would be right.
@@ -193,15 +194,27 @@ impl<'a> Object<'a> {
         Some(values)
     }
 
-    /// A list of texts: of a thousand names, so nothing is made for one but its text.
+    /// A list of texts.
     pub(crate) fn texts(&mut self, name: &'static str, max: usize, max_bytes: usize) -> Option<Vec<String>> {
         let items = self.items(name, max)?;
-        let mut texts = Vec::with_capacity(items.len());
-        for (i, value) in items.iter().enumerate() {
-            texts.extend(self.findings.text(|| format!("{}/{i}", self.at(name)), value, max_bytes));
-        }
-        // Every item is read, so that every fault is seen.
+        let texts: Vec<String> = self.each_text(name, items, max_bytes).map(str::to_owned).collect();
         (texts.len() == items.len()).then_some(texts)
+    }
+
+    /// A list of texts of which there may be thousands.
+    pub(crate) fn names(&mut self, name: &'static str, max: usize, max_bytes: usize) -> Option<Names> {
+        let items = self.items(name, max)?;
+        // Mostly they are about as long as the first.
+        let len = items.first().and_then(Json::as_str).map_or(0, str::len);
+        let mut names = Names::with_capacity(items.len(), items.len() * len);
+        names.extend(self.each_text(name, items, max_bytes));
+        (names.len() == items.len()).then_some(names)
+    }
+
+    /// Those items of a list that are good. Every item is read, so that every fault is seen.
+    fn each_text(&self, name: &str, items: &'a [Json<'a>], max_bytes: usize) -> impl Iterator<Item = &'a str> {
+        let text = move |(i, value)| self.findings.text(|| format!("{}/{i}", self.at(name)), value, max_bytes);
+        items.iter().enumerate().filter_map(text)
     }
 
     /// Ends reading: what nobody asked for is unknown.
@@ -243,7 +256,7 @@ impl<'a> Item<'a> {
 
     /// A text of at most `max` bytes.
     pub(crate) fn text(&self, max: usize) -> Option<String> {
-        self.findings.text(|| self.pointer.clone(), self.value, max)
+        self.findings.text(|| self.pointer.clone(), self.value, max).map(str::to_owned)
     }
 
     /// An object.

@@ -42,7 +42,7 @@ fn shown(a: &Addressee) -> String {
 }
 
 fn users(names: &[&str]) -> Audience {
-    Audience { users: names.iter().map(|n| (*n).to_owned()).collect(), ..Default::default() }
+    Audience { users: names.iter().collect(), ..Default::default() }
 }
 
 /// Ola has three devices, of which the second is her primary one; Jan has a phone number and one device; nobody owns the last.
@@ -63,7 +63,7 @@ fn registry() -> Vec<Recipient> {
 #[test]
 fn a_person_is_one_however_often_named() {
     let mut to = users(&["ola", "nobody"]);
-    to.devices = vec!["d1".into(), "d5".into(), "gone".into()];
+    to.devices = ["d1", "d5", "gone"].into();
     to.phones = ["+48600700800", "+48501502503", "+48111222333"].map(Phone::from_e164).to_vec();
     let all = registry();
     assert_eq!(
@@ -100,9 +100,9 @@ fn one_device_is_chosen_and_a_named_one_is_reached_all_the_same() {
     assert_eq!(meant(&users(&["ola"]), Deliver::PrimaryDevice, &all), ["u:ola: 2"]);
     assert_eq!(meant(&users(&["ola"]), Deliver::LastActiveDevice, &all), ["u:ola: 3"]);
     let mut to = users(&["ola"]);
-    to.devices = vec!["d1".into()];
+    to.devices = ["d1"].into();
     assert_eq!(meant(&to, Deliver::PrimaryDevice, &all), ["u:ola: 1 2"]);
-    let everybody = Audience { all: true, devices: vec!["d1".into()], ..Default::default() };
+    let everybody = Audience { all: true, devices: ["d1"].into(), ..Default::default() };
     let page = paged(&everybody, Deliver::LastActiveDevice, all[..3].to_vec());
     assert_eq!(page.iter().map(shown).collect::<Vec<_>>(), ["u:ola: 1 3"]);
 }
@@ -141,7 +141,7 @@ fn a_person_with_only_dead_tokens_is_told_apart_from_one_with_none() {
 fn a_device_named_by_its_id_is_told_of_even_when_its_token_is_dead() {
     let mut all = registry();
     all[0].state = DeviceState::Invalid;
-    let to = Audience { devices: vec!["d1".into()], ..Default::default() };
+    let to = Audience { devices: ["d1"].into(), ..Default::default() };
     assert_eq!(meant(&to, Deliver::EveryDevice, &all), ["u:ola: 1"]);
     assert_eq!(meant(&users(&["ola"]), Deliver::EveryDevice, &all), ["u:ola: 2 3"]);
 }

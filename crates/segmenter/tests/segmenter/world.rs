@@ -68,7 +68,7 @@ pub(crate) fn everybody() -> Audience {
 
 /// One user, in the transactional lane.
 pub(crate) fn user(name: &str) -> Audience {
-    Audience { users: vec![name.to_owned()], ..Default::default() }
+    Audience { users: [name].into(), ..Default::default() }
 }
 
 impl World {
