@@ -2,7 +2,7 @@
 
 use crate::Segmenter;
 use crate::audience::{Addressee, paged};
-use crate::handler::{Run, ids_of, prepare};
+use crate::expand::{Run, ids_of, prepare};
 use crate::message::messages;
 use crate::plan::plan;
 use crate::share::Share;

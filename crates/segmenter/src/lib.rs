@@ -7,9 +7,11 @@
 mod absent;
 mod audience;
 mod campaign;
+mod company;
 mod config;
 mod credentials;
 mod credit;
+mod expand;
 mod handler;
 mod message;
 mod paused;

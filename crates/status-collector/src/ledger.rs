@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -33,6 +33,8 @@ const CHUNKS: usize = 256;
 const OUTCOMES: usize = 8_192;
 /// Runs that wait to be looked at for being finished; more are found by the segmenter's housekeeping.
 const CLOSING: usize = 10_000;
+/// How long they wait for others: each of a campaign's chunks names its run, and a transaction for each single message costs as much as its report.
+const COMPANY: Duration = Duration::from_millis(50);
 
 type Claims = (Vec<Option<Granted>>, Timestamp);
 type Reports = (Vec<Continue>, Timestamp);
@@ -159,10 +161,18 @@ async fn commit_reports(
     }
 }
 
-/// Marks runs as finished after the commit that closed one of their chunks.
+/// Marks runs as finished, soon after the commit that closed one of their chunks.
 async fn finish(store: Store, mut closed: mpsc::Receiver<RunId>) {
     let mut runs = Vec::new();
     while closed.recv_many(&mut runs, 500).await > 0 {
+        if !closed.is_closed() {
+            tokio::time::sleep(COMPANY).await;
+            while runs.len() < 500
+                && let Ok(run) = closed.try_recv()
+            {
+                runs.push(run);
+            }
+        }
         runs.sort_unstable();
         runs.dedup();
         if let Err(error) = store.finish_runs(&runs).await {

@@ -2,7 +2,7 @@
 
 use super::{at, device, locale, notification, row, variants};
 use crate::audience::{Addressee, paged};
-use crate::handler::Run;
+use crate::expand::Run;
 use crate::plan::{Plan, RunFacts, plan};
 use carillon_domain::audience::{Audience, Deliver};
 use carillon_domain::cascade::{CascadeLink, Sms, Unless};
