@@ -50,7 +50,12 @@ pub(crate) struct Bounds {
     pub calls: usize,
     /// What they weigh together; one call may weigh more, and then stands alone.
     pub weight: usize,
+    /// Calls that weigh less together wait a moment for others.
+    pub little: usize,
 }
+
+/// How long little waits. A transaction for each single message costs several times what it costs among others, and nobody waits for its answer.
+const COMPANY: Duration = Duration::from_millis(4);
 
 /// Works groups off until the process stops and nothing waits.
 pub(crate) async fn work<Q, A, F>(
@@ -74,6 +79,14 @@ pub(crate) async fn work<Q, A, F>(
         };
         if taken == 0 {
             return;
+        }
+        if taken < bounds.calls && waiting.iter().map(|w| weigh(&w.question)).sum::<usize>() < bounds.little {
+            let _ = stop.run_until_cancelled(tokio::time::sleep(COMPANY)).await;
+            while waiting.len() < bounds.calls
+                && let Ok(next) = queue.try_recv()
+            {
+                waiting.push(next);
+            }
         }
         while !waiting.is_empty() {
             let mut weight = 0;
@@ -106,7 +119,7 @@ mod tests {
         let committed = Mutex::new(Vec::new());
         work(
             queue,
-            Bounds { calls: 4, weight: 10 },
+            Bounds { calls: 4, weight: 10, little: 0 },
             |weight| *weight,
             stop,
             |calls: Vec<Waiting<usize, usize>>| {
@@ -131,13 +144,38 @@ mod tests {
         assert_eq!(groups(&[6, 4, 1, 99, 3]).await, [vec![6, 4], vec![1], vec![99], vec![3]]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn little_waits_a_moment_for_company_and_much_does_not() {
+        let (group, queue) = Group::<usize, usize>::new();
+        let (committed, stop) = (Mutex::new(Vec::new()), CancellationToken::new());
+        let bounds = Bounds { calls: 4, weight: 100, little: 10 };
+        let commit = |calls: Vec<Waiting<usize, usize>>| {
+            committed.lock().unwrap().push(calls.iter().map(|c| c.question).collect::<Vec<_>>());
+            async move { calls.into_iter().for_each(|call| drop(call.answer.send(Ok(0)))) }
+        };
+        let asking = async {
+            let later = async {
+                tokio::time::sleep(COMPANY / 2).await;
+                group.ask(2).await
+            };
+            let (first, second) = tokio::join!(group.ask(1), later);
+            let began = tokio::time::Instant::now();
+            let third = group.ask(10).await;
+            assert!(first.is_ok() && second.is_ok() && third.is_ok());
+            assert_eq!(began.elapsed(), Duration::ZERO);
+            stop.cancel();
+        };
+        tokio::join!(work(queue, bounds, |weight| *weight, stop.clone(), commit), asking);
+        assert_eq!(committed.into_inner().unwrap(), [vec![1, 2], vec![10]]);
+    }
+
     #[tokio::test]
     async fn what_waits_when_the_process_stops_is_still_committed_and_nothing_more_is_taken() {
         assert_eq!(groups(&[2, 3]).await, [vec![2, 3]]);
         let (group, queue) = Group::<usize, usize>::new();
         let stop = CancellationToken::new();
         stop.cancel();
-        work(queue, Bounds { calls: 4, weight: 10 }, |_| 1, stop, |_| async {}).await;
+        work(queue, Bounds { calls: 4, weight: 10, little: 0 }, |_| 1, stop, |_| async {}).await;
         let refused = group.ask(1).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::Unavailable, "another replica may still be there");
     }
