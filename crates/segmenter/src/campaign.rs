@@ -1,4 +1,4 @@
-//! Campaigns: walked page by page, in turns of about a second, and no further than their chunks are taken off them.
+//! Campaigns: walked page by page, in turns of about a second, and for a minute no further than their chunks are taken off them.
 
 use crate::Segmenter;
 use crate::audience::{Addressee, paged};
@@ -23,6 +23,10 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Messages after which a turn is over before its time: until they leave they lie in memory together, of up to 128 KiB each.
 const MESSAGES: usize = 32;
+
+/// How long a campaign is walked no further than its chunks are taken off it. A chunk that waits as a row is read twice, but callers want to know how many
+/// are meant, and only the walk tells.
+const WALKED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Walks the named campaigns for a turn each. What is not finished is woken again, behind everybody else in the queue. `epoch` is the page
 /// that the wake-up is for, `lane` where it came from.
@@ -105,9 +109,9 @@ async fn page(
         return Ok(Walked::Done);
     };
     let mut share = Share::read(&expansion, &run.row, segmenter.config.outstanding_chunks).await?;
-    // What has expired is not sent: it is walked to its end, so that everybody's message is said to have expired.
-    let expired = run.expires_at <= now;
-    if run.row.cursor.is_some() && !expired && share.is_used_up(segmenter.config.page_chunks()) {
+    // What has expired is not sent, and is walked to its end so that everybody's message is said to have expired.
+    let hurries = run.expires_at <= now || now.duration_since(run.started_at).unsigned_abs() >= WALKED_WITHIN;
+    if run.row.cursor.is_some() && !hurries && share.is_used_up(segmenter.config.page_chunks()) {
         expansion.rest(id).await?;
         return Ok(Walked::Rests);
     }
@@ -115,7 +119,7 @@ async fn page(
     let mut renderer = run.renderer(credentials.get(&run.row.app_key).map_or(&[][..], Vec::as_slice));
     let plan = plan(&segmenter.facts(&run, renderer.variants()), people);
     let mut prepared = prepare(&run, &mut renderer, plan, last, false, cursor, now, |platform| share.take(platform));
-    prepared.page.rests = !expired && share.has_no_room_for(&prepared.page.chunks);
+    prepared.page.rests = !hurries && share.has_no_room_for(&prepared.page.chunks);
     let rests = prepared.page.rests;
     done.tried = true;
     expansion.commit(vec![prepared.page], segmenter.slot).await?;

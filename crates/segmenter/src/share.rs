@@ -1,5 +1,5 @@
-//! What one tenant's campaigns may have published and not given back. They are walked only as far: a chunk that is written and waits costs a second look
-//! at its row and its devices.
+//! What one tenant's campaigns may have published and not given back. For a while they are walked only as far: a chunk that is written and waits costs a
+//! second look at its row and its devices.
 
 use crate::credit::most;
 use carillon_domain::platform::Platform;

@@ -185,17 +185,21 @@ async fn a_campaign_is_walked_only_as_far_as_its_chunks_are_taken_off_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_campaign_that_expires_while_it_waits_for_its_share_is_walked_to_its_end() {
+async fn a_campaign_that_waits_for_its_share_is_walked_to_its_end_when_it_expires_or_after_a_minute() {
     let world = World::new().await;
     world.people(400).await;
     let replica = world.replica_with(&world.database, 16).await;
-    let id = world.accept(everybody(), None).await;
-    world.wake(id, None).await;
-    world.eventually("as many chunks as it may have", async || world.walk(id).await.0 == 14).await;
-    let expired = "UPDATE notifications SET expires_at = now() WHERE notification_id = $1";
-    world.sql.execute(expired, &[&id.0]).await.unwrap();
-    world.eventually("its last page", async || world.walk(id).await.1).await;
-    assert_eq!(world.chunked(id).await, (400, 400));
+    for since in ["expires_at = now()", "run_started_at = now() - interval '1 minute'"] {
+        let id = world.accept(everybody(), None).await;
+        world.wake(id, None).await;
+        world.eventually("as many chunks as it may have", async || world.walk(id).await.0 == 14).await;
+        let later = format!("UPDATE notifications SET {since} WHERE notification_id = $1");
+        world.sql.execute(&later, &[&id.0]).await.unwrap();
+        world.eventually("its last page", async || world.walk(id).await.1).await;
+        assert_eq!(world.chunked(id).await, (400, 400));
+        let gone = "DELETE FROM chunks WHERE notification_id = $1";
+        world.sql.execute(gone, &[&id.0]).await.unwrap();
+    }
     replica.stop().await.unwrap();
     world.end().await;
 }
