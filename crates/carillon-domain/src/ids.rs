@@ -1,6 +1,8 @@
 //! Names of things. Public ids are what callers write; keys are the short numbers tables and events use inside.
 
 use crate::fault::Faults;
+use crate::names::Names;
+use std::ops::RangeInclusive;
 use uuid::Uuid;
 
 macro_rules! key {
@@ -55,30 +57,51 @@ pub fn is_slug(text: &str) -> bool {
     (1..=63).contains(&bytes.len()) && lower(&bytes[0]) && bytes.iter().all(|b| lower(b) || *b == b'_' || *b == b'-')
 }
 
+/// Bytes of a device id, and characters of a user id.
+const ID: RangeInclusive<usize> = 1..=128;
+
 /// Whether `text` is a device id: 1-128 of `A-Za-z0-9._:@+-`.
 pub fn is_device_id(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(|b| IN_DEVICE_ID[usize::from(b)])
+    ID.contains(&text.len()) && in_device_ids(text)
 }
 
-/// Which bytes a device id may have: asked for each byte of thousands of ids.
-const IN_DEVICE_ID: [bool; 256] = {
-    let mut allowed = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let b = byte as u8;
-        allowed[byte] = b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'+' | b'-');
-        byte += 1;
-    }
-    allowed
-};
+/// Whether each of these is a device id.
+pub fn are_device_ids(names: &Names) -> bool {
+    names.lengths().all(|bytes| ID.contains(&bytes)) && in_device_ids(names.joined())
+}
+
+/// Whether all bytes may stand in a device id. Of thousands of ids: so all are looked at, many at once, where stopping at the first bad one would
+/// mean one by one.
+fn in_device_ids(text: &str) -> bool {
+    text.bytes().fold(true, |good, b| {
+        let letter = (b | 0x20).wrapping_sub(b'a') < 26;
+        // The colon follows the nine.
+        let digit_or_colon = b.wrapping_sub(b'0') < 11;
+        let other = (b == b'.') | (b == b'_') | (b == b'@') | (b == b'+') | (b == b'-');
+        good & (letter | digit_or_colon | other)
+    })
+}
 
 /// Whether `text` is a user id: 1-128 printable characters.
 pub fn is_user_id(text: &str) -> bool {
     // Most are ASCII, whose characters are bytes.
-    match text.is_ascii() {
-        true => (1..=128).contains(&text.len()) && text.bytes().all(|b| !b.is_ascii_control()),
-        false => text.chars().count() <= 128 && text.chars().all(|c| !c.is_control()),
+    match is_plain(text) {
+        true => ID.contains(&text.len()),
+        false => ID.contains(&text.chars().count()) && text.chars().all(|c| !c.is_control()),
     }
+}
+
+/// Whether each of these is a user id.
+pub fn are_user_ids(names: &Names) -> bool {
+    match is_plain(names.joined()) {
+        true => names.lengths().all(|bytes| ID.contains(&bytes)),
+        false => names.iter().all(is_user_id),
+    }
+}
+
+/// Whether all characters are ASCII's printable ones.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |good, b| good & (b.wrapping_sub(b' ') < 95))
 }
 
 /// Adds a fault unless `text` is a slug.
@@ -120,6 +143,24 @@ mod tests {
         for bad in ["", "a/b", "a\"b", "a b", "ä", &"a".repeat(129)] {
             assert!(!is_device_id(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn every_byte_is_one_of_a_device_id_or_none_and_a_list_is_as_good_as_its_worst() {
+        for b in 0..128u8 {
+            let text = char::from(b).to_string();
+            let listed = b.is_ascii_alphanumeric() || b"._:@+-".contains(&b);
+            assert_eq!(is_device_id(&text), listed, "{text:?}");
+            assert_eq!(is_user_id(&text), !b.is_ascii_control(), "{text:?}");
+            let names: Names = ["good", &text, "too"].into();
+            assert_eq!((are_device_ids(&names), are_user_ids(&names)), (is_device_id(&text), is_user_id(&text)));
+        }
+        for bad in ["", &"a".repeat(129)] {
+            let names: Names = ["good", bad].into();
+            assert!(!are_device_ids(&names) && !are_user_ids(&names));
+        }
+        assert!(are_user_ids(&["Zoë", "b"].into()) && !are_user_ids(&["Zoë", ""].into()));
+        assert!(are_device_ids(&Names::default()) && are_user_ids(&Names::default()));
     }
 
     #[test]

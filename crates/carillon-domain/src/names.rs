@@ -39,6 +39,17 @@ impl Names {
         Iter { text: &self.text, begin: 0, ends: self.ends.iter() }
     }
 
+    /// All of them behind each other: what every byte of every name has to be can be asked of the whole.
+    pub fn joined(&self) -> &str {
+        &self.text
+    }
+
+    /// How many bytes each has.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        let begins = [0].into_iter().chain(self.ends.iter().copied());
+        self.ends.iter().zip(begins).map(|(end, begin)| end - begin)
+    }
+
     /// Whether this one is among them.
     pub fn contains(&self, name: &str) -> bool {
         self.iter().any(|other| other == name)
@@ -129,6 +140,8 @@ mod tests {
             let list: Names = names.iter().collect();
             prop_assert_eq!(list.iter().collect::<Vec<_>>(), names.iter().map(String::as_str).collect::<Vec<_>>());
             prop_assert_eq!((list.len(), list.is_empty()), (names.len(), names.is_empty()));
+            prop_assert_eq!(list.joined(), names.concat());
+            prop_assert_eq!(list.lengths().collect::<Vec<_>>(), names.iter().map(String::len).collect::<Vec<_>>());
             prop_assert!(names.iter().all(|name| list.contains(name)) && !list.contains("not\0there"));
             prop_assert_eq!(format!("{list:?}"), format!("{names:?}"));
         }

@@ -82,22 +82,28 @@ impl Provider for Fcm {
 
     async fn send(&self, Prepared(credential): &Prepared, message: Message<'_>) -> Verdict {
         let deadline = Instant::now() + self.request_timeout;
-        // Nothing has left before there is a token.
-        let too_late = Err(Verdict::Unavailable { retry_after: None });
-        let token = match timeout_at(deadline, credential.bearer.token()).await.unwrap_or(too_late.clone()) {
-            Ok(token) => token,
-            Err(verdict) => return verdict,
-        };
-        let answered = self.ask(credential, &token, &message, deadline).await;
-        if !answered.unauthenticated {
-            return answered.verdict;
+        let mut refused: Option<Arc<Token>> = None;
+        // One place to ask from: each would have room of its own in every message's call.
+        loop {
+            let token = async {
+                match &refused {
+                    None => credential.bearer.token().await,
+                    Some(refused) => credential.bearer.replace(refused).await,
+                }
+            };
+            let token = match timeout_at(deadline, token).await {
+                Ok(Ok(token)) => token,
+                Ok(Err(verdict)) => return verdict,
+                // Nothing has left before there is a token.
+                Err(_) => return Verdict::Unavailable { retry_after: None },
+            };
+            let answered = self.ask(credential, &token, &message, deadline).await;
+            match (answered.unauthenticated, &refused) {
+                (false, _) => return answered.verdict,
+                (true, None) => refused = Some(token),
+                (true, Some(_)) => return refused_token(),
+            }
         }
-        let token = match timeout_at(deadline, credential.bearer.replace(&token)).await.unwrap_or(too_late) {
-            Ok(token) => token,
-            Err(verdict) => return verdict,
-        };
-        let answered = self.ask(credential, &token, &message, deadline).await;
-        if answered.unauthenticated { refused_token() } else { answered.verdict }
     }
 
     /// "Throttling and quotas": so many messages a minute per project. Refused ones count, too. A second's worth may go at
