@@ -93,3 +93,27 @@ async fn a_person_with_more_devices_than_a_page_is_walked_whole() {
     let page = expansion.page(world.app, page.cursor.as_deref(), &[], &[], 10).await.unwrap();
     assert_eq!((page.devices.len(), page.last), (1, true));
 }
+
+#[tokio::test]
+async fn a_campaign_that_rests_is_looked_at_less_and_less_often_but_never_forgotten() {
+    let world = World::new().await;
+    let id = world.accept().await;
+    let (due, first) = (
+        "UPDATE notifications SET due_at = now() - interval '1 second' WHERE notification_id = $1",
+        "SELECT extract(epoch FROM due_at - now())::float8, copies FROM notifications WHERE notification_id = $1",
+    );
+    let mut rests = Vec::new();
+    for _ in 0..6 {
+        world.sql.execute(due, &[&id.0]).await.unwrap();
+        assert_eq!(world.store.due_notifications(10).await.unwrap().len(), 1);
+        let (expansion, rows) = world.store.expand(&[id]).await.unwrap();
+        assert_eq!(rows.len(), 1);
+        expansion.rest(id).await.unwrap();
+        let row = world.sql.query_one(first, &[&id.0]).await.unwrap();
+        let (seconds, copies): (f64, i32) = (row.get(0), row.get(1));
+        assert!(copies <= 3, "a lost wake-up would be missed late: {copies} copies");
+        rests.push(seconds);
+    }
+    let expected = [0.25, 0.5, 1.0, 2.0, 2.0, 2.0];
+    assert!(rests.iter().zip(expected).all(|(rest, most)| *rest <= most && *rest > most / 2.0), "{rests:?}");
+}
