@@ -231,18 +231,11 @@ impl Expansion {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away; the row is looked at by its time then.
     pub async fn rest(mut self, id: NotificationId) -> Result<()> {
+        let client = self.client()?;
+        let statement = client.prepare_cached(REST).await?;
+        client.execute(&statement, &[&id.0]).await?;
         let connection = self.connection.take().ok_or_else(|| Error::Refused("the transaction has ended".into()))?;
-        let resting = async {
-            let statement = connection.prepare_cached(REST).await?;
-            connection.execute(&statement, &[&id.0]).await
-        };
-        match resting.await {
-            Ok(_) => commit_by_hand(connection, Point::PagesCommit).await,
-            Err(error) => {
-                drop(Object::take(connection));
-                Err(error.into())
-            }
-        }
+        commit_by_hand(connection, Point::PagesCommit).await
     }
 
     /// Ends the transaction without a page, and keeps the connection.
