@@ -1,7 +1,7 @@
 //! Who a notification is for.
 
 use crate::fault::{ErrorCode, Faults};
-use crate::ids::{are_device_ids, are_user_ids, check_device_id, check_user_id};
+use crate::ids::{are_device_ids, are_user_ids, check_device_id, check_user_id, is_device_id, is_user_id};
 use crate::limits;
 use crate::names::Names;
 use crate::phone::Phone;
@@ -76,14 +76,14 @@ impl Audience {
             let detail = format!("{} ids over all lists, at most {} are allowed", self.listed(), limits::AUDIENCE_IDS);
             faults.add_code(ErrorCode::TooManyRecipients, at, detail);
         }
-        // Of thousands, each is looked at, and its pointer made, only when something is wrong with one of them.
+        // Of thousands, each is looked at only when something is wrong with one of them, and a pointer made only of what is.
         if !are_device_ids(&self.devices) {
-            for (i, id) in self.devices.iter().enumerate() {
+            for (i, id) in self.devices.iter().enumerate().filter(|(_, id)| !is_device_id(id)) {
                 check_device_id(faults, &format!("{at}/devices/{i}"), id);
             }
         }
         if !are_user_ids(&self.users) {
-            for (i, id) in self.users.iter().enumerate() {
+            for (i, id) in self.users.iter().enumerate().filter(|(_, id)| !is_user_id(id)) {
                 check_user_id(faults, &format!("{at}/users/{i}"), id);
             }
         }

@@ -58,7 +58,7 @@ pub struct SegmenterConfig {
     /// Campaigns walked at once, 1-64.
     pub bulk_concurrency: usize,
     /// Chunks outstanding per platform in the bulk lane, and 64 times as many in the transactional one, whose chunks are small and travel
-    /// together; the rest wait as rows.
+    /// together. A tenant's campaigns have a share of them in hand (`share.rs`).
     pub outstanding_chunks: i64,
 }
 

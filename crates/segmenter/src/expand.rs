@@ -1,11 +1,11 @@
 //! From due notifications to what is committed and published for them: small runs many at a time, in one transaction.
 
 use crate::audience::{Addressee, by_run, cut, listed, selectors};
-use crate::handler::one_by_one;
 use crate::message::{Member, chunk, messages};
 use crate::plan::{Plan, RunFacts, plan};
 use crate::text::{Renderer, RunText};
 use crate::trace::{self, Trace};
+use crate::wakeup::one_by_one;
 use crate::{Segmenter, campaign};
 use carillon_broker::Effects;
 use carillon_domain::ids::{AppKey, ChunkId, NotificationId, RunId, TenantKey};

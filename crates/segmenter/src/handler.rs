@@ -1,7 +1,7 @@
 //! Wake-ups: who does them, together with whom, and what becomes of one that fails.
 
 use crate::company::{Company, Shared};
-use crate::wakeup::{epoch_of, wake_again, wake_up};
+use crate::wakeup::{epoch_of, one_by_one, wake_again};
 use crate::{Segmenter, campaign};
 use carillon_broker::{Delivery, Effects, Fault, Handler};
 use carillon_domain::platform::Lane;
@@ -90,24 +90,5 @@ impl Wake {
             }
             Err(panic) => resume_unwind(panic),
         }
-    }
-}
-
-/// A wake-up for each.
-pub(crate) fn one_by_one(event: NotificationsAccepted) -> Effects {
-    event.notifications.into_iter().map(|one| wake_up(Lane::Transactional, vec![one])).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use carillon_wire::events::AcceptedNotification;
-
-    #[test]
-    fn a_group_that_is_taken_apart_loses_nobody_and_keeps_every_trace() {
-        let one = |n: u8| AcceptedNotification { id: vec![n; 16], traceparent: n.to_string(), ..Default::default() };
-        let apart = one_by_one(NotificationsAccepted { notifications: (0..3).map(one).collect() });
-        let read = |body: &[u8]| <NotificationsAccepted as carillon_broker::Event>::decode(body).unwrap().notifications;
-        assert_eq!(apart.iter().map(|out| read(out.body())).collect::<Vec<_>>(), [0, 1, 2].map(|n| vec![one(n)]));
     }
 }

@@ -1,6 +1,6 @@
 //! Wake-ups: made in a trace, and for one page of a campaign.
 
-use carillon_broker::{Delivery, Outgoing};
+use carillon_broker::{Delivery, Effects, Outgoing};
 use carillon_domain::platform::Lane;
 use carillon_telemetry::RemoteContext;
 use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
@@ -44,4 +44,23 @@ pub(crate) fn wake_up(lane: Lane, notifications: Vec<AcceptedNotification>) -> O
 pub(crate) fn wake_up_in(trace: &RemoteContext, lane: Lane, notifications: Vec<AcceptedNotification>) -> Outgoing {
     let message = Outgoing::to(topology::runs(lane), &NotificationsAccepted { notifications });
     trace.headers().into_iter().fold(message, |m, (name, value)| m.with_header(name, value))
+}
+
+/// A wake-up for each of a transactional one's notifications.
+pub(crate) fn one_by_one(event: NotificationsAccepted) -> Effects {
+    event.notifications.into_iter().map(|one| wake_up(Lane::Transactional, vec![one])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carillon_wire::events::AcceptedNotification;
+
+    #[test]
+    fn a_group_that_is_taken_apart_loses_nobody_and_keeps_every_trace() {
+        let one = |n: u8| AcceptedNotification { id: vec![n; 16], traceparent: n.to_string(), ..Default::default() };
+        let apart = one_by_one(NotificationsAccepted { notifications: (0..3).map(one).collect() });
+        let read = |body: &[u8]| <NotificationsAccepted as carillon_broker::Event>::decode(body).unwrap().notifications;
+        assert_eq!(apart.iter().map(|out| read(out.body())).collect::<Vec<_>>(), [0, 1, 2].map(|n| vec![one(n)]));
+    }
 }

@@ -19,14 +19,14 @@ const ANSWER_HEADERS: HeaderValue =
 const REMEMBER: HeaderValue = HeaderValue::from_static("7200");
 
 /// A web page that calls, and what it may call where it does.
-pub(super) struct Page {
+pub(super) struct WebPage {
     origin: HeaderValue,
     methods: String,
     /// The id of a preflight, which is answered without a frame.
     asks_first: Option<RequestId>,
 }
 
-impl Page {
+impl WebPage {
     /// The page that a request comes from; nothing where pages have nothing to call.
     pub(super) fn of(request: &Request) -> Option<Self> {
         let origin = request.headers().get(header::ORIGIN)?.clone();

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::authorize::authorize;
-use super::cors::Page;
+use super::cors::WebPage;
 use super::frame::{Frame, frame};
 use super::{leftover, limit};
 use crate::config::Http;
@@ -29,7 +29,7 @@ impl Surroundings {
 
 /// A page must be able to read that it is to come back, and a preflight costs no more than its refusal would: so CORS is around the limit.
 pub(super) async fn surround(State(around): State<Surroundings>, request: Request, next: Next) -> Response {
-    let Some(page) = Page::of(&request) else { return limited(around, request, next).await };
+    let Some(page) = WebPage::of(&request) else { return limited(around, request, next).await };
     if page.asks_first() {
         return page.may_call();
     }
