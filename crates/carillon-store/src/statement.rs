@@ -61,7 +61,7 @@ impl Store {
     ) -> Result<Vec<Row>> {
         let connection = self.connection().await?;
         let statement = connection.prepare_cached(sql).await?;
-        autocommit(point, patience, connection.query(&statement, parameters)).await
+        autocommit(point, patience, again_after_deadlocks(|| connection.query(&statement, parameters))).await
     }
 
     /// Writes, and returns the one row that the statement returns.
@@ -92,7 +92,7 @@ impl Store {
         let statement = connection.prepare_cached(sql).await?;
         let writing = async {
             match connection.query_opt(&statement, parameters).await {
-                Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => Ok(None),
+                Err(error) if is_deadlock(&error) => Ok(None),
                 done => done,
             }
         };
@@ -103,8 +103,30 @@ impl Store {
     pub(crate) async fn write_count(&self, point: Point, sql: &str, parameters: Parameters<'_>) -> Result<u64> {
         let connection = self.connection().await?;
         let statement = connection.prepare_cached(sql).await?;
-        autocommit(point, self.patience(), connection.execute(&statement, parameters)).await
+        let writing = again_after_deadlocks(|| connection.execute(&statement, parameters));
+        autocommit(point, self.patience(), writing).await
     }
+}
+
+/// How often a statement that the database ended because it and others waited for each other is tried again. It has changed nothing, and
+/// those others go on; even one that locks a single row may be it, waiting in a queue of transactions that lock more.
+const DEADLOCKS: u32 = 5;
+
+async fn again_after_deadlocks<T, F>(statement: impl Fn() -> F) -> std::result::Result<T, tokio_postgres::Error>
+where
+    F: Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+{
+    for _ in 0..DEADLOCKS {
+        match statement().await {
+            Err(error) if is_deadlock(&error) => {}
+            done => return done,
+        }
+    }
+    statement().await
+}
+
+fn is_deadlock(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
 /// The functions of the schema that change something.

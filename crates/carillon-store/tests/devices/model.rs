@@ -213,23 +213,40 @@ async fn check_invariants(db: &Database) {
     assert_eq!(counts, [0; 5], "tokens, ids, primaries, forgotten with data, live without a token");
 }
 
+/// The first statement that does this to a device is the one that the database ends, as if it and others waited for each other.
+async fn first_waits_in_a_circle(db: &Database, doing: &str) {
+    let once = format!(
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION circle() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF;
+             RETURN new;
+         END $$;
+         CREATE TRIGGER circle BEFORE {doing} ON devices FOR EACH ROW EXECUTE FUNCTION circle()"
+    );
+    db.sql.batch_execute(&once).await.expect("SQL");
+}
+
 #[tokio::test]
 async fn a_registration_that_the_database_ends_as_it_waits_in_a_circle_begins_again() {
     let db = Database::new().await;
-    let once = "
-        CREATE SEQUENCE tries;
-        CREATE FUNCTION circle() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF nextval('tries') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF;
-            RETURN new;
-        END $$;
-        CREATE TRIGGER circle BEFORE INSERT ON devices FOR EACH ROW EXECUTE FUNCTION circle()";
-    db.sql.batch_execute(once).await.expect("SQL");
+    first_waits_in_a_circle(&db, "INSERT").await;
     let change = DeviceChange { token: Some(apns(1)), ..Default::default() };
     let who = Registrar::Newcomer { secret_hash: [1; 32] };
     let registered = db.store.put_device(db.tenant, db.app, "d", &change, who).await.expect("taken");
     assert!(matches!(registered, Registered::Done { created: true, .. }));
     assert_eq!(db.count("state = 1").await, 1);
+    db.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_device_is_forgotten_though_the_database_ends_the_first_try() {
+    let db = Database::new().await;
+    let change = DeviceChange { token: Some(apns(1)), ..Default::default() };
+    db.store.put_device(db.tenant, db.app, "d", &change, Registrar::Server).await.expect("taken");
+    first_waits_in_a_circle(&db, "UPDATE").await;
+    assert!(db.store.forget_device(db.tenant, db.app, "d").await.expect("forgotten"));
+    assert_eq!(db.count("state = 5").await, 1);
     db.drop_it().await;
 }
 
