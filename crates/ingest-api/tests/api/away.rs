@@ -40,7 +40,7 @@ async fn an_event_that_comes_while_the_database_is_away_is_answered_when_it_is_b
     let way = Way::to(&world.database_url).await;
     let scope = TestScope::new("ingest-api");
     ingest_api::start_on(settings(way.url(), &world.amqp_url), scope.scope()).await.expect("it starts");
-    let mut publisher = Publisher::new().await;
+    let mut publisher = Publisher::alone().await;
     let all = "SELECT count(*) FROM notifications WHERE tenant_key = $1";
     // Until this replica consumes too, the other one takes everything.
     let mut held = 0;

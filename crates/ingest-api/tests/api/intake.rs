@@ -11,6 +11,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, Consumer};
 use prost::Message as _;
 use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use uuid::Uuid;
 
 use crate::world::{Tenant, World, eventually};
@@ -21,6 +22,16 @@ pub(crate) struct Publisher {
     answers: Consumer,
     reply_to: String,
     _connection: Connection,
+    _turn: Turn,
+}
+
+/// The intake is one queue for all tests, and its replicas take turns at its events.
+static TURNS: RwLock<()> = RwLock::const_new(());
+
+/// One test alone, or any number of the others.
+enum Turn {
+    Shared { _turn: RwLockReadGuard<'static, ()> },
+    Alone { _turn: RwLockWriteGuard<'static, ()> },
 }
 
 /// What came back.
@@ -31,14 +42,24 @@ pub(crate) struct Heard {
 }
 
 impl Publisher {
+    /// One of several; a test has only one.
     pub(crate) async fn new() -> Self {
+        Self::in_turn(Turn::Shared { _turn: TURNS.read().await }).await
+    }
+
+    /// The only one, so that the events of this test are shared out evenly.
+    pub(crate) async fn alone() -> Self {
+        Self::in_turn(Turn::Alone { _turn: TURNS.write().await }).await
+    }
+
+    async fn in_turn(turn: Turn) -> Self {
         let connection =
             Connection::connect(&World::get().amqp_url, Default::default()).await.expect("the broker answers");
         let channel = connection.create_channel().await.expect("a channel");
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
         let reply_to = format!("test.{}", Uuid::now_v7().simple());
         let answers = bind(&channel, topology::REPLIES.name, &reply_to).await;
-        Self { channel, answers, reply_to, _connection: connection }
+        Self { channel, answers, reply_to, _connection: connection, _turn: turn }
     }
 
     #[allow(clippy::disallowed_methods, reason = "a service outside has no failpoints")]
