@@ -1,6 +1,7 @@
 //! One whole path through every real part, with somebody dying in the middle.
 
 use carillon_domain::audience::Audience;
+use carillon_domain::condition::Condition;
 use carillon_tests::{Service, World, eventually};
 use provider_sim::{Conditions, Provider, Reply};
 use std::collections::BTreeSet;
@@ -38,6 +39,22 @@ fn a_person_without_a_device_is_told_apart_and_an_empty_audience_is_finished() {
         let empty = tenant.send(everybody()).await;
         eventually("the empty run is finished", async || tenant.is_finished(empty).await).await;
         assert_eq!(tenant.counts(empty).await, (0, 0, 0));
+    });
+}
+
+#[test]
+fn only_devices_of_which_the_condition_is_true_are_reached() {
+    World::run(async |world| {
+        let tenant = world.tenant().await;
+        let phones = tenant.phones("ola", 3).await;
+        tenant.phones("somebody-else", 2).await;
+        let sql = "UPDATE devices SET tags = '{vip}', app_version = '4.10.0' WHERE app_key = $1 AND device = $2";
+        tenant.sql().execute(sql, &[&tenant.app_key(), &phones[1].device]).await.unwrap();
+        let condition = Condition::parse("tags has 'vip' and app_version > '4.9'").ok();
+        let id = tenant.send(Audience { condition, ..Default::default() }).await;
+        eventually("the run is finished", async || tenant.is_finished(id).await).await;
+        assert_eq!(tenant.seen(id), [(phones[1].token.clone(), 1)].into());
+        assert_eq!(tenant.counts(id).await, (1, 1, 1));
     });
 }
 

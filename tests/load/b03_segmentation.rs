@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use carillon_broker::{Broker, Event as _, Outgoing};
 use carillon_domain::audience::Audience;
+use carillon_domain::condition::Condition;
 use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
-use carillon_domain::platform::Platform;
 use carillon_store::NewNotification;
 use carillon_wire::events::{AcceptedNotification, DispatchChunks, NotificationsAccepted};
 use carillon_wire::topology;
@@ -15,7 +15,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::database::Database;
-use crate::fixture::{CHUNK, notification};
+use crate::fixture::{CHUNK, TAG, notification};
 use crate::pairs::{By, Measured, Pairs};
 use crate::processes::{Process, Settings};
 use crate::queues::{self, Bare};
@@ -53,7 +53,7 @@ pub(crate) struct Segmentation<'a> {
     broker: Broker,
     bare: Bare,
     segmenter: Process,
-    /// Devices in the audience: the half that is APNs'.
+    /// Devices in the audience: the half that has the tag, which is APNs'.
     audience: u64,
 }
 
@@ -114,7 +114,8 @@ impl<'a> Segmentation<'a> {
     }
 
     async fn accept(&self) -> Result<NotificationId> {
-        let to = Audience { all: true, platforms: vec![Platform::Apns], ..Audience::default() };
+        let condition = Condition::parse(&format!("tags has '{TAG}'"))?;
+        let to = Audience { condition: Some(condition), ..Audience::default() };
         let lane = to.lane();
         let notification = notification(to)?;
         let (id, d) = (NotificationId(Uuid::now_v7()), &self.database);
@@ -149,7 +150,7 @@ impl<'a> Segmentation<'a> {
             for target in DispatchChunks::decode(body)?.chunks.iter().flat_map(|chunk| &chunk.targets) {
                 let ordinal = usize::from_str_radix(target.token.get(..16).context("a token")?, 16)?;
                 let bit = seen.get_mut(ordinal).context("a device that is not there")?;
-                ensure!(ordinal % 2 == 0, "a device of another platform");
+                ensure!(ordinal % 2 == 0, "a device without the tag");
                 duplicates += u64::from(std::mem::replace(bit, true));
             }
         }
@@ -158,7 +159,7 @@ impl<'a> Segmentation<'a> {
 
     fn query(&self) -> String {
         format!(
-            "SELECT {COLUMNS} FROM devices d WHERE d.app_key = {} AND d.state IN (1, 2) AND d.platform = ANY('{{1}}') ORDER BY d.person, d.device_key",
+            "SELECT {COLUMNS} FROM devices d WHERE d.app_key = {} AND d.state IN (1, 2) AND '{TAG}' = ANY(d.tags) ORDER BY d.person, d.device_key",
             self.database.app_key
         )
     }
@@ -210,7 +211,7 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     segmentation.ours().await?;
     let pairs = Pairs::measure(options.pairs, || segmentation.ours(), || segmentation.floor()).await?;
     let (now, peak) = cpu::memory(segmentation.segmenter.pid)?;
-    let title = "segmentation, half of the devices";
+    let title = "segmentation, half of the devices by tag";
     let by = By::Cost(Measured::all_us);
     let mut row = Row::of("B3", title, "us/device", [0.40, 0.70, 0.90], by, &pairs);
     row.figures["memory_mib"] = json!({"now": now >> 20, "peak": peak >> 20});

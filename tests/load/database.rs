@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use carillon_store::Store;
 use tokio_postgres::{Client, NoTls};
 
-use crate::fixture::{APP, TENANT, apns_credential, seal};
+use crate::fixture::{APP, TAG, TENANT, apns_credential, seal};
 use crate::stack::Stack;
 
 /// A schema with one tenant and one app.
@@ -60,7 +60,7 @@ impl Database {
         self.credential(1, "apns", &apns_credential(private_key, key_id).to_string()).await
     }
 
-    /// Devices `0..count`, every second one of FCM, each of a user of its own. A token begins with the device's ordinal; persons
+    /// Devices `0..count`, every second one of FCM and the others with the tag [`TAG`], each of a user of its own. A token begins with the device's ordinal; persons
     /// are in no order, as in life, so that walking them in their order is not walking the table in its own.
     pub(crate) async fn devices(&self, count: usize) -> Result<()> {
         self.more_devices(0, count).await
@@ -99,6 +99,17 @@ impl Database {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
+    /// Gives every device so many tags more, before those that it has.
+    pub(crate) async fn more_tags(&self, count: usize) -> Result<()> {
+        let tags = format!(
+            "UPDATE devices d SET tags = ARRAY(SELECT 'tag-' || (d.device_key * 31 + n * 7) % 1000 FROM generate_series(1, {count}) AS n) || d.tags"
+        );
+        self.sql.batch_execute(&tags).await?;
+        // As if they had been registered so.
+        self.sql.batch_execute("VACUUM FULL ANALYZE devices").await?;
+        self.sql.batch_execute("CHECKPOINT").await.map_err(Into::into)
+    }
+
     /// As many devices of each of these apps, `count` in all.
     pub(crate) async fn devices_of(&self, apps: &[(i32, i32)], count: usize) -> Result<()> {
         let each = count / apps.len();
@@ -114,7 +125,7 @@ impl Database {
         let statement = format!(
             "INSERT INTO devices (tenant_key, app_key, device, person, platform, os, token, token_hash, user_id, locale, tags, environment)
              SELECT tenant_key, app_key, 'device-' || lpad(i::text, 12, '0'), 'u:' || u, 1 + i % 2, 1 + i % 2, t, sha256(t::bytea), u, 'en',
-                    '{{vip}}', 1
+                    CASE WHEN i % 2 = 0 THEN '{{{TAG}}}'::text[] ELSE '{{summer}}' END, 1
              FROM (SELECT a.tenant_key, a.app_key, i, 'user-' || substr(md5(i::text), 1, 14) AS u,
                           lpad(to_hex(i), 16, '0') || md5('a' || i) || substr(md5('b' || i), 1, 16) AS t
                    FROM {from}) AS made"

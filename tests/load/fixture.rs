@@ -23,6 +23,8 @@ pub(crate) const CHUNK: usize = 500;
 pub(crate) const MASTER: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 pub(crate) const TENANT: &str = "bench";
 pub(crate) const APP: &str = "shop";
+/// The tag of every second device.
+pub(crate) const TAG: &str = "winter";
 pub(crate) const TEAM: &str = "TEAM123456";
 pub(crate) const BUNDLE: &str = "com.example.shop";
 /// The Firebase project.

@@ -35,7 +35,8 @@ pub(crate) async fn run(options: &Options, stack: &Stack) -> Result<Row> {
     Ok(row.reference("seconds in the small table").bound_by("the depth of indexes and what of the table is in memory"))
 }
 
-async fn seconds(options: &Options, segmentation: &Segmentation<'_>) -> Result<Spread> {
+/// What a campaign's segmentation takes.
+pub(crate) async fn seconds(options: &Options, segmentation: &Segmentation<'_>) -> Result<Spread> {
     segmentation.ours().await?;
     let mut measured: Vec<Measured> = Vec::new();
     for _ in 0..options.pairs {

@@ -29,6 +29,7 @@ mod floor_publish;
 mod g01_audience;
 mod g02_table;
 mod g03_tenants;
+mod g04_tags;
 mod g05_backlog;
 mod g06_history;
 mod grants;

@@ -22,8 +22,6 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     /// Rows that could not be measured, with the reason.
     pub(crate) broken: Vec<(String, String)>,
-    /// Rows that nobody can measure yet, with the reason.
-    pub(crate) skipped: Vec<(&'static str, &'static str)>,
 }
 
 impl Report {
@@ -71,15 +69,11 @@ impl Report {
         for (row, why) in &self.broken {
             say(&format!("{row:4} could not be measured: {why}"));
         }
-        for (row, why) in &self.skipped {
-            say(&format!("{row:7} not measured: {why}"));
-        }
         let passed = self.passed(short);
         let report = json!({
             "passed": passed, "short": short, "started_at": started_at.to_string(), "seconds": took.as_secs_f64().round(),
             "commit": commit(root), "machine": machine(), "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
             "growth": self.rows.iter().flat_map(|row| &row.growth).collect::<Vec<_>>(),
-            "not_measured": self.skipped.iter().map(|(row, why)| json!({"id": row, "why": why})).collect::<Vec<_>>(),
             "broken": self.broken.iter().map(|(row, why)| json!({"id": row, "why": why})).collect::<Vec<_>>(),
         });
         let path = root.join("target/bench.json");

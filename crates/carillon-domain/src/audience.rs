@@ -1,5 +1,6 @@
 //! Who a notification is for.
 
+use crate::condition::Condition;
 use crate::fault::{ErrorCode, Faults};
 use crate::ids::{are_device_ids, are_user_ids, check_device_id, check_user_id, is_device_id, is_user_id};
 use crate::limits;
@@ -19,7 +20,7 @@ closed_list! {
     }
 }
 
-/// (union of devices, users, phones, all) AND platforms AND os. A narrowing alone narrows `all`.
+/// (union of devices, users, phones, all) AND platforms AND os AND condition. A narrowing alone narrows `all`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audience {
     /// Devices by id; each is always reached, whatever `deliver` says.
@@ -34,6 +35,8 @@ pub struct Audience {
     pub platforms: Vec<Platform>,
     /// Only these operating systems; all when empty.
     pub os: Vec<Os>,
+    /// Only devices of which this is true.
+    pub condition: Option<Condition>,
 }
 
 impl Audience {
@@ -68,9 +71,9 @@ impl Audience {
 
     /// Checks ids and bounds. Pointers start with `at` (`/to`).
     pub fn check(&self, faults: &mut Faults, at: &str) {
-        let nobody = self.listed() == 0 && !self.all && self.platforms.is_empty() && self.os.is_empty();
-        if nobody {
-            faults.add(at, "names nobody; give devices, users, phones, platforms, os, or `all: true`");
+        let narrowed = !self.platforms.is_empty() || !self.os.is_empty() || self.condition.is_some();
+        if self.listed() == 0 && !self.all && !narrowed {
+            faults.add(at, "names nobody; give devices, users, phones, platforms, os, where, or `all: true`");
         }
         if self.listed() > limits::AUDIENCE_IDS {
             let detail = format!("{} ids over all lists, at most {} are allowed", self.listed(), limits::AUDIENCE_IDS);
@@ -117,6 +120,9 @@ mod tests {
         ios.check(&mut faults, "/to");
         assert!(faults.is_empty() && ios.is_broad());
         assert_eq!(ios.lane(), Lane::Bulk);
+        let tagged = Audience { condition: Condition::parse("tags has 'vip'").ok(), ..Default::default() };
+        tagged.check(&mut faults, "/to");
+        assert!(faults.is_empty() && tagged.is_broad());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod audience;
 pub mod backoff;
 pub mod cascade;
 pub mod chunk;
+pub mod condition;
 pub mod content;
 pub mod delivery_status;
 pub mod device;

@@ -2,6 +2,12 @@
 
 /// Ids over all lists of one `to`; a larger audience is a group.
 pub const AUDIENCE_IDS: usize = 2_000;
+/// Bytes of a `where`.
+pub const CONDITION_BYTES: usize = 4_096;
+/// Terms of a `where`.
+pub const CONDITION_TERMS: usize = 50;
+/// Levels of parentheses and `not` in a `where`.
+pub const CONDITION_DEPTH: usize = 32;
 /// Ids up to which a listed audience travels in the transactional lane.
 pub const TRANSACTIONAL_IDS: usize = 64;
 /// Notifications in one `:batch` call.

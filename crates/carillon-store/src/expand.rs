@@ -1,24 +1,24 @@
 //! From a notification to chunks: one transaction reads the audience and commits chunk rows, cascade rows and the cursor together.
 
+mod condition;
 mod page;
 mod recipient;
 mod select;
+mod walk;
 
 pub use page::{NewCascade, NewChunk, Page, Suppressed};
 pub use recipient::Recipient;
 pub(crate) use recipient::devices_by_key;
 pub use select::{Selected, Selection, Selector, SelectorName};
+pub use walk::{Narrowing, PersonsPage};
 
 use crate::commit::commit_by_hand;
 use crate::{Error, Result, Store};
 use carillon_domain::ids::{AppKey, NotificationId, RunId, TenantKey};
-use carillon_domain::platform::{Lane, Os, Platform};
+use carillon_domain::platform::{Lane, Platform};
 use carillon_failpoint::Point;
 use deadpool_postgres::Object;
-use futures::TryStreamExt as _;
-use futures::future::ready;
 use jiff::Timestamp;
-use recipient::{DEVICE_COLUMNS, device_row};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -59,21 +59,6 @@ pub struct RunRow {
     /// Pages committed so far, and how often it was steered: a wake-up that names another number was overtaken.
     pub epoch: i32,
 }
-
-/// The persons of a page of a broad audience, whole.
-pub struct PersonsPage {
-    /// Their devices that are meant, in the order of (person, key).
-    pub devices: Vec<Recipient>,
-    /// The last person that was walked, whether meant or not; nothing when nobody was left.
-    pub cursor: Option<String>,
-    /// Nobody follows.
-    pub last: bool,
-}
-
-/// How many times more devices a page walks than it may bring, where only some platforms or systems are meant.
-const NARROWED: usize = 4;
-/// Above every person's key.
-const BEYOND_ALL: &str = "v";
 
 /// A transaction that walks audiences. Dropped without [`Expansion::commit`], it is rolled back with its connection.
 pub struct Expansion {
@@ -157,62 +142,6 @@ impl Expansion {
     /// The database's clock when the transaction began, if it locked anything.
     pub fn now(&self) -> Timestamp {
         self.now
-    }
-
-    /// The devices of the next persons of an app after a person. About `limit` devices, but always whole persons, however many
-    /// devices one of them has. Where platforms or systems are given, more are walked and only theirs returned, so that one statement
-    /// is bounded however few they are.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the database is away.
-    pub async fn page(
-        &self,
-        app: AppKey,
-        after: Option<&str>,
-        platforms: &[Platform],
-        os: &[Os],
-        limit: usize,
-    ) -> Result<PersonsPage> {
-        // Sizing a page, devices that are not meant count too: so the index alone answers, without a look at every row.
-        const BOUNDS: &str = "
-            SELECT (SELECT d.person FROM devices d WHERE d.app_key = $1 AND d.person > $2 AND d.state <> 5
-                    ORDER BY d.person, d.device_key LIMIT 1),
-                   (SELECT d.person FROM devices d WHERE d.app_key = $1 AND d.person > $2 AND d.state <> 5
-                    ORDER BY d.person, d.device_key OFFSET $3 LIMIT 1)";
-        const LAST_WALKED: &str = "
-            SELECT d.person FROM devices d WHERE d.app_key = $1 AND d.person > $2 AND d.person < $3 AND d.state <> 5
-            ORDER BY d.person DESC LIMIT 1";
-        let after = after.unwrap_or("");
-        let narrowed = !platforms.is_empty() || !os.is_empty();
-        let walked = if narrowed { limit.saturating_mul(NARROWED) } else { limit } as i64;
-        let client = self.client()?;
-        let bounds = client.prepare_cached(BOUNDS).await?;
-        let bounds = client.query_one(&bounds, &[&app.0, &after, &walked]).await?;
-        let (first, beyond): (Option<String>, Option<String>) = (bounds.get(0), bounds.get(1));
-        let Some(first) = first else { return Ok(PersonsPage { devices: Vec::new(), cursor: None, last: true }) };
-        // The person of the first device beyond the page may have more there, so that person is the next page's; one who fills
-        // the page alone has it alone.
-        let end = match &beyond {
-            None => BEYOND_ALL.to_owned(),
-            Some(person) if *person == first => format!("{first}\u{1}"),
-            Some(person) => person.clone(),
-        };
-        let last_walked = client.prepare_cached(LAST_WALKED).await?;
-        let last_walked = client.query_opt(&last_walked, &[&app.0, &after, &end]).await?;
-        let sql = format!(
-            "SELECT {DEVICE_COLUMNS} FROM devices d
-             WHERE d.app_key = $1 AND d.person > $2 AND d.person < $3 AND d.state IN (1, 2)
-               AND (cardinality($4::int2[]) = 0 OR d.platform = ANY($4)) AND (cardinality($5::int2[]) = 0 OR d.os = ANY($5))
-             ORDER BY d.person, d.device_key"
-        );
-        let statement = client.prepare_cached(&sql).await?;
-        let platforms: Vec<i16> = platforms.iter().map(|p| p.number()).collect();
-        let os: Vec<i16> = os.iter().map(|o| o.number()).collect();
-        let parameters: [&(dyn ToSql + Sync); 5] = [&app.0, &after, &end, &platforms, &os];
-        // Read one by one: a page of rows beside the same page of devices would be twice the memory.
-        let rows = client.query_raw(&statement, parameters).await?;
-        let devices = rows.map_err(Error::from).and_then(|row| ready(device_row(&row, 0))).try_collect().await?;
-        Ok(PersonsPage { devices, cursor: Some(last_walked.map_or(first, |row| row.get(0))), last: beyond.is_none() })
     }
 
     /// What of a lane is published and not given back, by platform: all chunks, and those of one tenant.

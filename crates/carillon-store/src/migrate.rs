@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (11, "last_sent", include_str!("../migrations/0011_last_sent.sql")),
     (12, "what_is_due_at_a_glance", include_str!("../migrations/0012_what_is_due_at_a_glance.sql")),
     (13, "chunks_are_dropped", include_str!("../migrations/0013_chunks_are_dropped.sql")),
+    (14, "conditions", include_str!("../migrations/0014_conditions.sql")),
 ];
 
 /// How a file says which binaries still work on the schema that it makes: those that know the migration of this number, or a later one. A

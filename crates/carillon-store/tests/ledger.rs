@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its database says where")]
 
+#[path = "ledger/conditions.rs"]
+mod conditions;
 #[path = "ledger/deleting.rs"]
 mod deleting;
 #[path = "ledger/due.rs"]

@@ -7,10 +7,11 @@
 mod world;
 
 use carillon_domain::cascade::Unless;
+use carillon_domain::condition::Condition;
 use carillon_domain::delivery_status::{Reason, Status};
-use carillon_domain::ids::{ChunkId, NotificationId};
+use carillon_domain::ids::{ChunkId, DeviceKey, NotificationId};
 use carillon_domain::platform::{Lane, Platform};
-use carillon_store::{Config, Selector, SelectorName, Store};
+use carillon_store::{Config, Narrowing, Selector, SelectorName, Store};
 use world::{NewCascadeShape, World, closed, sent};
 
 /// One round of everything that sending takes.
@@ -55,8 +56,12 @@ async fn look_for_audiences(world: &World, device: &str) {
     for after in [None, Some("u:")] {
         expansion.select(&selectors, after, 100).await.unwrap();
     }
-    expansion.page(world.app, Some("u:"), &[], &[], 100).await.unwrap();
-    expansion.page(world.app, None, &[Platform::Apns], &[], 100).await.unwrap();
+    let everybody = Narrowing { platforms: &[], os: &[], condition: None, now: jiff::Timestamp::now() };
+    let tagged = Condition::parse("tags has 'vip'").unwrap();
+    expansion.page(world.app, Some("u:"), everybody, 100).await.unwrap();
+    expansion.page(world.app, None, Narrowing { platforms: &[Platform::Apns], ..everybody }, 100).await.unwrap();
+    expansion.page(world.app, None, Narrowing { condition: Some(&tagged), ..everybody }, 100).await.unwrap();
+    expansion.meeting(&[DeviceKey(1)], &tagged, everybody.now).await.unwrap();
     expansion.outstanding(Lane::Bulk, world.tenant).await.unwrap();
     expansion.abandon().await.unwrap();
 }

@@ -4,6 +4,7 @@
 use crate::public as pb;
 use carillon_domain::audience::{Audience, Deliver};
 use carillon_domain::cascade::{CascadeLink, Sms, Unless};
+use carillon_domain::condition::Condition;
 use carillon_domain::content::{Button, Content, InterruptionLevel, JsonText, Localized, Open, OpenAs, Overrides};
 use carillon_domain::fault::Faults;
 use carillon_domain::notification::{Draft, Notification, Options, Priority};
@@ -108,6 +109,7 @@ fn audience(faults: &mut Faults, to: pb::Audience) -> Audience {
             .filter_map(|(at, t)| one_of(faults, &at, Some(t), Platform::from_text, Platform::texts))
             .collect(),
         os: os.into_iter().filter_map(|(at, t)| one_of(faults, &at, Some(t), Os::from_text, Os::texts)).collect(),
+        condition: to.r#where.and_then(|text| Condition::read(&text, faults, "/to/where")),
     }
 }
 
@@ -247,6 +249,7 @@ pub(crate) fn request_without_json(d: Draft) -> pb::SendRequest {
             all: d.to.all,
             platforms: d.to.platforms.iter().map(|p| p.as_str().to_owned()).collect(),
             os: d.to.os.iter().map(|o| o.as_str().to_owned()).collect(),
+            r#where: d.to.condition.map(|condition| condition.as_str().to_owned()),
         }),
         deliver: d.deliver.map(|v| v.as_str().to_owned()).unwrap_or_default(),
         kind: d.kind.map(|v| v.as_str().to_owned()).unwrap_or_default(),

@@ -86,14 +86,18 @@ pub fn into_body(notification: Notification) -> Vec<u8> {
     let (devices, users) = (pack(&draft.to.devices), pack(&draft.to.users));
     (draft.to.devices, draft.to.users) = (Names::default(), Names::default());
     let text = |json: Option<JsonText>| json.map(|json| json.0).unwrap_or_default();
+    let conditional = draft.to.condition.is_some();
+    let request = Some(request_without_json(draft));
+    let (request, conditional_request) = if conditional { (None, request) } else { (request, None) };
     NotificationBody {
-        request: Some(request_without_json(draft)),
+        request,
         data: data.into_iter().map(|(key, json)| DataEntry { key, json: json.0 }).collect(),
         override_apns: text(overrides.apns),
         override_fcm: text(overrides.fcm),
         override_webpush: text(overrides.webpush),
         devices: devices.into(),
         users: users.into(),
+        conditional_request,
     }
     .encode_to_vec()
 }
@@ -104,7 +108,8 @@ pub fn into_body(notification: Notification) -> Vec<u8> {
 /// When the bytes are not a body of ours; the row is then left alone and reported.
 pub fn decode_body(bytes: &[u8]) -> Result<Notification, DecodeError> {
     let body = NotificationBody::decode(bytes).map_err(DecodeError::new)?;
-    let request = body.request.ok_or_else(|| DecodeError::new("the body holds no request"))?;
+    let request = body.request.or(body.conditional_request);
+    let request = request.ok_or_else(|| DecodeError::new("the body holds no request"))?;
     let mut draft = draft_from_request(request).map_err(DecodeError::new)?;
     let names = |packed| unpack(packed).ok_or_else(|| DecodeError::new("the body's names cannot be read"));
     draft.to.devices.extend(&names(&body.devices)?);
@@ -123,6 +128,7 @@ mod tests {
     use crate::events::AcceptedNotification;
     use carillon_domain::audience::{Audience, Deliver};
     use carillon_domain::cascade::{CascadeLink, Sms, Unless};
+    use carillon_domain::condition::Condition;
     use carillon_domain::content::{Button, Content, InterruptionLevel, Localized, Open, OpenAs, Overrides};
     use carillon_domain::notification::{Draft, Options, Priority};
     use carillon_domain::phone::Phone;
@@ -142,6 +148,7 @@ mod tests {
                 all: true,
                 platforms: vec![Platform::Apns],
                 os: vec![Os::Ios],
+                condition: Condition::parse("tags has 'vip'").ok(),
             },
             deliver: Some(Deliver::PrimaryDevice),
             kind: Some(Kind::Marketing),
@@ -193,6 +200,15 @@ mod tests {
         let now = "2026-11-21T00:00:00Z".parse().unwrap();
         let notification = full().validate(now).unwrap();
         assert_eq!(decode_body(&encode_body(&notification)).unwrap(), notification);
+    }
+
+    #[test]
+    fn who_knows_no_conditions_finds_no_request_where_one_narrows() {
+        let now = "2026-11-21T00:00:00Z".parse().unwrap();
+        let body = |draft: Draft| NotificationBody::decode(&*encode_body(&draft.validate(now).unwrap())).unwrap();
+        assert!(body(full()).request.is_none());
+        let to = Audience { condition: None, ..full().to };
+        assert!(body(Draft { to, ..full() }).request.is_some());
     }
 
     #[test]

@@ -110,6 +110,7 @@ fn request() -> public::SendRequest {
             all: false,
             platforms: vec!["apns".into()],
             os: vec!["ios".into()],
+            r#where: text("tags has 'vip'"),
         }),
         deliver: "primary_device".into(),
         kind: "marketing".into(),

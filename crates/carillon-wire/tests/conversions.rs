@@ -4,6 +4,7 @@
 
 use carillon_domain::audience::{Audience, Deliver};
 use carillon_domain::cascade::{CascadeLink, Sms, Unless};
+use carillon_domain::condition::Condition;
 use carillon_domain::content::{Button, Content, InterruptionLevel, JsonText, Localized, Open, OpenAs, Overrides};
 use carillon_domain::notification::{Draft, Notification, Options, Priority};
 use carillon_domain::phone::Phone;
@@ -48,8 +49,20 @@ fn audience() -> impl Strategy<Value = Audience> {
         vec("4850[1-9][0-9]{6}", 0..3).prop_map(|all| all.iter().map(|d| Phone::from_e164(format!("+{d}"))).collect());
     let names = || vec(text(), 0..3).prop_map(|names| names.into_iter().collect());
     let lists = (names(), names(), phones);
-    (lists, any::<bool>(), vec(select(Platform::ALL), 0..3), vec(select(Os::ALL), 0..3)).prop_map(
-        |((devices, users, phones), all, platforms, os)| Audience { devices, users, phones, all, platforms, os },
+    let condition = of(text().prop_map(|tag| {
+        let text = format!("tags has '{}'", tag.replace('\'', "''"));
+        Condition::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }));
+    (lists, any::<bool>(), vec(select(Platform::ALL), 0..3), vec(select(Os::ALL), 0..3), condition).prop_map(
+        |((devices, users, phones), all, platforms, os, condition)| Audience {
+            devices,
+            users,
+            phones,
+            all,
+            platforms,
+            os,
+            condition,
+        },
     )
 }
 

@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// a change of the master keys they are made anew.
     KindKeys(KindKeys),
     /// Send a notification through the public API
-    Send(Send),
+    Send(Box<Send>),
 }
 
 /// `carillon dev`.
@@ -225,7 +225,7 @@ impl Kind {
 
 /// `carillon send`.
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("audience").required(true).multiple(true).args(["user", "device", "phone", "all"])))]
+#[command(group(clap::ArgGroup::new("audience").required(true).multiple(true).args(["user", "device", "phone", "all", "condition"])))]
 pub(crate) struct Send {
     /// Where URL, key and app are taken from unless given here
     #[arg(long, value_name = "FILE", default_value = ".run/dev.json")]
@@ -251,6 +251,11 @@ pub(crate) struct Send {
     /// Everybody in the app
     #[arg(long)]
     pub(crate) all: bool,
+    /// Only devices of which this is true; alone, of everybody in the app
+    ///
+    /// Such as "tags has 'vip' and attributes.age >= 18"
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(crate) condition: Option<String>,
     /// The title
     #[arg(long, value_name = "TEXT")]
     pub(crate) title: String,

@@ -59,7 +59,7 @@ async fn run(command: cli::Command) -> Outcome {
             commands::operator_key::create(&options).await
         }
         cli::Command::KindKeys(options) => commands::kind_keys::run(&options),
-        cli::Command::Send(options) => commands::send::run(options).await,
+        cli::Command::Send(options) => commands::send::run(*options).await,
     }
 }
 

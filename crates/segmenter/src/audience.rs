@@ -2,7 +2,7 @@
 
 use carillon_domain::audience::{Audience, Deliver};
 use carillon_domain::device::DeviceState;
-use carillon_domain::ids::AppKey;
+use carillon_domain::ids::{AppKey, DeviceKey};
 use carillon_domain::person::Person;
 use carillon_store::{Recipient, Selected, Selector, SelectorName};
 use std::collections::{BTreeMap, HashSet};
@@ -19,6 +19,21 @@ pub(crate) struct Addressee {
     pub locale: Option<String>,
 }
 
+/// Which of the devices that were found are meant.
+pub(crate) struct Meant<'a> {
+    pub to: &'a Audience,
+    /// Those of which the condition is true; without it, all.
+    pub meeting: Option<HashSet<DeviceKey>>,
+}
+
+impl Meant<'_> {
+    fn fits(&self, device: &Recipient) -> bool {
+        self.to.admits(device.platform)
+            && (self.to.os.is_empty() || self.to.os.contains(&device.os))
+            && self.meeting.as_ref().is_none_or(|meeting| meeting.contains(&device.key))
+    }
+}
+
 /// The names of a listed audience, in the order devices, users, phones.
 pub(crate) fn selectors(run: i32, app_key: AppKey, to: &Audience) -> Vec<Selector> {
     let names = to
@@ -33,7 +48,7 @@ pub(crate) fn selectors(run: i32, app_key: AppKey, to: &Audience) -> Vec<Selecto
 /// Persons of a listed audience, in their order. `selectors` are the run's own; `found` and `absent` are indices into them. A name that nobody
 /// answers to is a person without a device.
 pub(crate) fn listed(
-    to: &Audience,
+    meant: &Meant<'_>,
     deliver: Deliver,
     selectors: &[Selector],
     found: Vec<(usize, Recipient)>,
@@ -60,13 +75,13 @@ pub(crate) fn listed(
     }
     let addressed = |(person, devices): (Person, _)| {
         let phone = phones.remove(&person);
-        let addressee = addressee(to, deliver, person, devices);
+        let addressee = addressee(meant, deliver, person, devices);
         Addressee { phone: phone.or(addressee.phone), ..addressee }
     };
     persons.into_iter().map(addressed).collect()
 }
 
-/// Persons of a page of a broad audience, in its order.
+/// Persons of a page of a broad audience, in its order. All of its devices are meant.
 pub(crate) fn paged(to: &Audience, deliver: Deliver, devices: Vec<Recipient>) -> Vec<Addressee> {
     let mut persons: Vec<(Person, Vec<(bool, Recipient)>)> = Vec::new();
     let named = |device: &Recipient| to.devices.contains(&device.device);
@@ -76,7 +91,8 @@ pub(crate) fn paged(to: &Audience, deliver: Deliver, devices: Vec<Recipient>) ->
             _ => persons.push((device.person.clone(), vec![(named(&device), device)])),
         }
     }
-    persons.into_iter().map(|(person, devices)| addressee(to, deliver, person, devices)).collect()
+    let meant = Meant { to, meeting: None };
+    persons.into_iter().map(|(person, devices)| addressee(&meant, deliver, person, devices)).collect()
 }
 
 /// The next persons of a list after one, in the order of their keys: about `limit` devices, but whole persons and at least one. With them the
@@ -92,13 +108,12 @@ pub(crate) fn cut(people: Vec<Addressee>, after: Option<&str>, limit: usize) -> 
     (page, cursor, rest.peek().is_none())
 }
 
-fn addressee(to: &Audience, deliver: Deliver, person: Person, mut devices: Vec<(bool, Recipient)>) -> Addressee {
+fn addressee(meant: &Meant<'_>, deliver: Deliver, person: Person, mut devices: Vec<(bool, Recipient)>) -> Addressee {
     // The device heard of last speaks for the person where only one thing can be said.
     devices.sort_by_key(|(_, d)| std::cmp::Reverse(d.last_seen_at));
     let phone = person.phone_number().map(str::to_owned).or_else(|| devices.iter().find_map(|(_, d)| d.phone.clone()));
     let locale = devices.iter().find_map(|(_, d)| d.locale.clone());
-    let fits = |d: &Recipient| to.admits(d.platform) && (to.os.is_empty() || to.os.contains(&d.os));
-    devices.retain(|(_, d)| fits(d));
+    devices.retain(|(_, device)| meant.fits(device));
     let any_invalid = devices.iter().any(|(_, d)| d.state == DeviceState::Invalid);
     // A dead token is nobody's device any more; but who names a device by its id is told what became of it.
     devices.retain(|(named, d)| *named || d.state != DeviceState::Invalid);

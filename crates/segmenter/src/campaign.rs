@@ -11,7 +11,7 @@ use crate::wakeup::{wake_campaign, wake_up};
 use carillon_broker::Effects;
 use carillon_domain::ids::NotificationId;
 use carillon_domain::platform::Lane;
-use carillon_store::{Error, Expansion};
+use carillon_store::{Error, Expansion, Narrowing};
 use carillon_telemetry::RemoteContext;
 use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
 use std::time::{Duration, Instant};
@@ -146,6 +146,8 @@ async fn people(
     }
     let after = run.row.cursor.as_deref();
     let limit = segmenter.config.page_recipients;
-    let page = expansion.page(run.row.app_key, after, &to.platforms, &to.os, limit).await?;
+    let condition = to.condition.as_ref();
+    let narrowing = Narrowing { platforms: &to.platforms, os: &to.os, condition, now: run.started_at };
+    let page = expansion.page(run.row.app_key, after, narrowing, limit).await?;
     Ok((paged(to, run.notification.deliver(), page.devices), page.cursor, page.last))
 }

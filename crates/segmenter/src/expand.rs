@@ -1,6 +1,6 @@
 //! From due notifications to what is committed and published for them: small runs many at a time, in one transaction.
 
-use crate::audience::{Addressee, by_run, cut, listed, selectors};
+use crate::audience::{Addressee, Meant, by_run, cut, listed, selectors};
 use crate::message::{Member, chunk, messages};
 use crate::plan::{Plan, RunFacts, plan};
 use crate::text::{Renderer, RunText};
@@ -8,12 +8,12 @@ use crate::trace::{self, Trace};
 use crate::wakeup::one_by_one;
 use crate::{Segmenter, campaign};
 use carillon_broker::Effects;
-use carillon_domain::ids::{AppKey, ChunkId, NotificationId, RunId, TenantKey};
+use carillon_domain::ids::{AppKey, ChunkId, DeviceKey, NotificationId, RunId, TenantKey};
 use carillon_domain::limits;
 use carillon_domain::notification::Notification;
 use carillon_domain::platform::{Lane, Platform};
 use carillon_payload::Variants;
-use carillon_store::{Error, Expansion, NewChunk, Page, RunRow, fresh_lease};
+use carillon_store::{Error, Expansion, NewChunk, Page, Recipient, RunRow, fresh_lease};
 use carillon_wire::events::{AdvanceGrant, NotificationsAccepted, SealedCredential};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
@@ -149,8 +149,8 @@ impl Segmenter {
         let mut audiences = Vec::with_capacity(runs.len());
         for (i, (run, (found, absent))) in runs.iter().zip(per_run).enumerate() {
             let own: Vec<_> = all.iter().filter(|s| s.run == i as i32).cloned().collect();
-            let to = &run.notification.draft().to;
-            audiences.push(listed(to, run.notification.deliver(), &own, found, &absent));
+            let meant = meant(expansion, run, &found).await?;
+            audiences.push(listed(&meant, run.notification.deliver(), &own, found, &absent));
         }
         Ok(Some(audiences))
     }
@@ -161,14 +161,14 @@ impl Segmenter {
         expansion: &Expansion,
         run: &Run,
     ) -> Result<(Vec<Addressee>, Option<String>, bool), Error> {
-        let to = &run.notification.draft().to;
-        let own = selectors(0, run.row.app_key, to);
+        let own = selectors(0, run.row.app_key, &run.notification.draft().to);
         let after = run.row.cursor.as_deref().unwrap_or_default();
         let mut most = limits::PERSON_DEVICES;
         loop {
             let selection = expansion.select(&own, Some(after), most).await?;
-            let found = selection.found.into_iter().map(|one| (one.selector, one.device)).collect();
-            let mut people = listed(to, run.notification.deliver(), &own, found, &selection.absent);
+            let found: Vec<_> = selection.found.into_iter().map(|one| (one.selector, one.device)).collect();
+            let meant = meant(expansion, run, &found).await?;
+            let mut people = listed(&meant, run.notification.deliver(), &own, found, &selection.absent);
             if let Some(horizon) = &selection.horizon {
                 people.retain(|one| one.person < *horizon);
             }
@@ -207,6 +207,14 @@ impl Segmenter {
         }
         Ok(all)
     }
+}
+
+/// What narrows a listed audience: its condition is asked of the devices that were found.
+async fn meant<'a>(expansion: &Expansion, run: &'a Run, found: &[(usize, Recipient)]) -> Result<Meant<'a>, Error> {
+    let to = &run.notification.draft().to;
+    let Some(condition) = &to.condition else { return Ok(Meant { to, meeting: None }) };
+    let keys: Vec<DeviceKey> = found.iter().map(|(_, device)| device.key).collect();
+    Ok(Meant { to, meeting: Some(expansion.meeting(&keys, condition, run.started_at).await?) })
 }
 
 pub(crate) fn ids_of(event: &NotificationsAccepted) -> Vec<NotificationId> {

@@ -3,6 +3,8 @@
 use crate::world::World;
 use carillon_domain::ids::{AppKey, NotificationId};
 use carillon_domain::platform::{Os, Platform};
+use carillon_store::Narrowing;
+use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -55,7 +57,8 @@ async fn pages_bring_every_device_once_and_never_part_a_person() {
         let (expansion, _) = world.store.expand(&[NotificationId(Uuid::now_v7())]).await.unwrap();
         let (mut cursor, mut seen, mut persons, mut pages) = (None, BTreeSet::new(), BTreeSet::new(), 0);
         loop {
-            let page = expansion.page(AppKey(app), cursor.as_deref(), narrow, narrow_os, limit).await.unwrap();
+            let narrowing = Narrowing { platforms: narrow, os: narrow_os, condition: None, now: Timestamp::now() };
+            let page = expansion.page(AppKey(app), cursor.as_deref(), narrowing, limit).await.unwrap();
             let of_page: BTreeSet<String> = page.devices.iter().map(|d| d.person.key().to_owned()).collect();
             assert!(of_page.is_disjoint(&persons), "case {case}: a person is on two pages");
             assert!(of_page.iter().all(|p| cursor.as_ref() < Some(p) && Some(p) <= page.cursor.as_ref()));
@@ -88,9 +91,10 @@ async fn a_person_with_more_devices_than_a_page_is_walked_whole() {
     }
     world.device("next", "n").await;
     let (expansion, _) = world.store.expand(&[NotificationId(Uuid::now_v7())]).await.unwrap();
-    let page = expansion.page(world.app, None, &[], &[], 10).await.unwrap();
+    let everybody = Narrowing { platforms: &[], os: &[], condition: None, now: Timestamp::now() };
+    let page = expansion.page(world.app, None, everybody, 10).await.unwrap();
     assert_eq!((page.devices.len(), page.cursor.as_deref(), page.last), (25, Some("u:many"), false));
-    let page = expansion.page(world.app, page.cursor.as_deref(), &[], &[], 10).await.unwrap();
+    let page = expansion.page(world.app, page.cursor.as_deref(), everybody, 10).await.unwrap();
     assert_eq!((page.devices.len(), page.last), (1, true));
 }
 

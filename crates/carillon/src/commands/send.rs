@@ -72,6 +72,9 @@ fn body(options: &Send, app: &str) -> Value {
     if options.all {
         to.insert("all".to_owned(), json!(true));
     }
+    if let Some(condition) = &options.condition {
+        to.insert("where".to_owned(), json!(condition));
+    }
     let mut content = json!({"title": options.title});
     if let Some(text) = &options.body {
         content["body"] = json!(text);
@@ -92,7 +95,7 @@ mod tests {
     fn parse(words: &[&str]) -> Send {
         let all = ["carillon", "send"].iter().chain(words);
         match Cli::try_parse_from(all).unwrap().command {
-            Command::Send(send) => send,
+            Command::Send(send) => *send,
             other => panic!("{other:?}"),
         }
     }
@@ -103,6 +106,12 @@ mod tests {
         let expected = json!({"app": "shop", "to": {"users": ["u-1", "u-2"]},
                               "content": {"title": "Hi", "open": {"url": "https://a.example/"}}});
         assert_eq!(body(&send, "shop"), expected);
+    }
+
+    #[test]
+    fn a_condition_alone_is_an_audience() {
+        let send = parse(&["--where", "tags has 'vip'", "--title", "Hi"]);
+        assert_eq!(body(&send, "shop")["to"], json!({"where": "tags has 'vip'"}));
     }
 
     #[test]

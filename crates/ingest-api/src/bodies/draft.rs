@@ -6,6 +6,7 @@ mod content;
 use crate::json::{Findings, Json, Object, Unknown};
 use crate::refusal::Refusal;
 use carillon_domain::audience::{Audience, Deliver};
+use carillon_domain::condition::Condition;
 use carillon_domain::fault::{ErrorCode, Faults};
 use carillon_domain::notification::{Draft, Notification, Options, Priority};
 use carillon_domain::phone::Phone;
@@ -135,7 +136,16 @@ fn audience(mut to: Object<'_>) -> Audience {
         all: to.boolean("all").unwrap_or(false),
         platforms: several(&mut to, "platforms", Platform::from_text, Platform::texts),
         os: several(&mut to, "os", Os::from_text, Os::texts),
+        condition: condition(&mut to),
     }
+}
+
+fn condition(to: &mut Object<'_>) -> Option<Condition> {
+    let text = to.opt_text("where", ANY)?;
+    let mut faults = Faults::new();
+    let condition = Condition::read(&text, &mut faults, &to.at("where"));
+    to.faults(faults);
+    condition
 }
 
 fn phones(to: &mut Object<'_>) -> Vec<Phone> {

@@ -102,6 +102,11 @@ async fn refusals_carry_the_code_of_rest_and_every_fault() {
     let status = client.send(with(&t.key, bad)).await.unwrap_err();
     assert_eq!(reason(&status), (Code::InvalidArgument, "invalid_request".into()));
     assert!(status.get_error_details().bad_request().unwrap().field_violations.iter().any(|v| v.field == "/kind"));
+    let to = pb::Audience { r#where: Some("tags has 'vip".into()), ..Default::default() };
+    let status = client.send(with(&t.key, pb::SendRequest { to: Some(to), ..hello() })).await.unwrap_err();
+    let violations = status.get_error_details().bad_request().unwrap().field_violations.clone();
+    assert_eq!(violations[0].field, "/to/where");
+    assert!(violations[0].description.contains("character 10"), "{}", violations[0].description);
     let absent = pb::GetNotificationRequest { id: uuid::Uuid::now_v7().to_string() };
     let status = client.get(with(&t.key, absent)).await.unwrap_err();
     assert_eq!(reason(&status), (Code::NotFound, "not_found".into()));

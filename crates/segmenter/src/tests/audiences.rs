@@ -1,13 +1,14 @@
 //! Who is meant.
 
 use super::{at, device, os_of};
-use crate::audience::{Addressee, by_run, cut, listed, paged, selectors};
+use crate::audience::{Addressee, Meant, by_run, cut, listed, paged, selectors};
 use carillon_domain::audience::{Audience, Deliver};
 use carillon_domain::device::DeviceState;
-use carillon_domain::ids::AppKey;
+use carillon_domain::ids::{AppKey, DeviceKey};
 use carillon_domain::phone::Phone;
 use carillon_domain::platform::Platform::{Apns, Fcm};
 use carillon_store::{Recipient, Selected, SelectorName};
+use std::collections::HashSet;
 
 /// Who a listed audience comes to, when these devices are in the registry: `person: keys`, and `!` where only dead tokens were found.
 fn meant(to: &Audience, deliver: Deliver, registry: &[Recipient]) -> Vec<String> {
@@ -33,7 +34,7 @@ fn people(to: &Audience, deliver: Deliver, registry: &[Recipient]) -> Vec<Addres
         })
         .collect();
     let absent = (0..names.len()).filter(|i| !found.iter().any(|(of, _)| of == i)).collect();
-    listed(to, deliver, &names, found, &absent)
+    listed(&Meant { to, meeting: None }, deliver, &names, found, &absent)
 }
 
 fn shown(a: &Addressee) -> String {
@@ -124,6 +125,17 @@ fn narrowing_leaves_a_listed_person_without_a_device_and_says_so() {
     assert_eq!(meant(&to, Deliver::EveryDevice, &registry()), ["u:ola: 3"]);
     to.os = vec![os_of(Apns)];
     assert_eq!(meant(&to, Deliver::EveryDevice, &registry()), ["u:ola: "]);
+}
+
+#[test]
+fn a_device_that_does_not_meet_the_condition_is_not_reached_even_if_it_is_named() {
+    let mut to = users(&["ola"]);
+    to.devices = ["d1"].into();
+    let found: Vec<_> = registry().into_iter().take(3).map(|device| (1, device)).collect();
+    let meeting = Some([DeviceKey(3)].into());
+    let names = selectors(0, AppKey(1), &to);
+    let people = listed(&Meant { to: &to, meeting }, Deliver::PrimaryDevice, &names, found, &HashSet::new());
+    assert_eq!(people.iter().map(shown).collect::<Vec<_>>(), ["u:ola: 3"], "and the primary one is one of those");
 }
 
 #[test]

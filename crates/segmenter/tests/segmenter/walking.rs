@@ -3,6 +3,8 @@
 use crate::way::Way;
 use crate::world::{World, everybody, user};
 use carillon_domain::audience::Audience;
+use carillon_domain::condition::Condition;
+use carillon_domain::ids::NotificationId;
 use carillon_domain::platform::Lane;
 use carillon_store::Steered;
 use std::time::{Duration, Instant};
@@ -26,6 +28,32 @@ async fn a_walk_that_is_broken_off_by_an_error_is_taken_up_by_another_replica() 
     assert_eq!(world.chunked(id).await, (3_000, 3_000));
     first.kill().await;
     second.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_narrows_a_campaign_and_a_list_and_leaves_who_was_listed_without_a_device() {
+    let world = World::new().await;
+    world.people(300).await;
+    let tag = "UPDATE devices SET tags = '{vip}' WHERE user_id IN ('u000007', 'u000123', 'u000299')";
+    world.sql.execute(tag, &[]).await.unwrap();
+    let condition = Condition::parse("tags has 'vip' and registered_at > now() - 1d").ok();
+    let replica = world.replica(&world.database).await;
+    let campaign = world.accept(Audience { condition: condition.clone(), ..Default::default() }, None).await;
+    world.wake(campaign, None).await;
+    let users = ["u000007", "u000008"].into();
+    let listed = world.accept(Audience { users, condition, ..Default::default() }, None).await;
+    world.wake_in(Lane::Transactional, listed, None).await;
+    world.eventually("both to be walked", async || world.walk(campaign).await.1 && world.walk(listed).await.1).await;
+    assert_eq!(world.chunked(campaign).await, (3, 3));
+    assert_eq!(world.chunked(listed).await, (1, 1));
+    let suppressed = async |id: NotificationId| -> i64 {
+        let sql = "SELECT count(*) FROM deliveries WHERE run_id = $1";
+        world.sql.query_one(sql, &[&id.0]).await.unwrap().get(0)
+    };
+    assert_eq!(suppressed(campaign).await, 0, "nobody else was meant");
+    assert_eq!(suppressed(listed).await, 1, "who was named is told to have no such device");
+    replica.stop().await.unwrap();
     world.end().await;
 }
 

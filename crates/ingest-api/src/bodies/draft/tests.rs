@@ -35,7 +35,7 @@ fn every_field_of_the_contract_is_read() {
     let body = json!({
         "app": "shop", "reference": "order-17", "metadata": {"team": "orders"}, "dry_run": true,
         "to": {"devices": ["d1"], "users": ["u-17"], "phones": ["+48 501 502 503"], "all": true,
-               "platforms": ["apns", "fcm"], "os": ["ios"]},
+               "platforms": ["apns", "fcm"], "os": ["ios"], "where": "tags has 'vip' and attributes.age >= 18"},
         "deliver": "primary_device", "kind": "marketing",
         "content": {"title": "T", "subtitle": "S", "body": "B", "image": "https://x/y.png", "sound": "default", "badge": 3,
             "thread": "t", "android_channel": "c", "interruption_level": "time-sensitive",
@@ -54,6 +54,7 @@ fn every_field_of_the_contract_is_read() {
     let notification = sent.notification.notification;
     let draft = notification.draft();
     assert_eq!(draft.to.phones[0].as_str(), "+48501502503");
+    assert_eq!(draft.to.condition.as_ref().unwrap().as_str(), "tags has 'vip' and attributes.age >= 18");
     assert_eq!(draft.content.data[0].1.0, "12345678901234567890");
     assert_eq!(draft.content.data[1].1.0, r#"{"b":[1,null]}"#);
     assert_eq!(draft.content.localized[0].buttons, [("buy".to_owned(), "Kup".to_owned())]);
@@ -82,6 +83,8 @@ fn a_bad_field_is_named_by_its_pointer() {
         ("/to/phones/0", json!(["501502503"])),
         ("/to/platforms/0", json!(["hms"])),
         ("/to/all", json!("yes")),
+        ("/to/where", json!(["vip"])),
+        ("/to/where", json!("tag has 'vip'")),
         ("/to/groups", json!(["vip"])),
         ("/deliver", json!("all")),
         ("/kind", json!("spam")),
@@ -121,6 +124,13 @@ fn a_bad_field_is_named_by_its_pointer() {
         let found = pointers(with(target, value.clone()));
         assert!(found.contains(&pointer.to_owned()), "{pointer} = {value}: {found:?}");
     }
+}
+
+#[test]
+fn what_is_wrong_in_a_condition_is_told_with_its_character() {
+    let refusal = read(with("/to/where", json!("tags has vip")).to_string().as_bytes(), now()).err().unwrap();
+    let found: Vec<_> = refusal.faults.into_iter().map(|fault| (fault.pointer, fault.detail)).collect();
+    assert_eq!(found, [("/to/where".into(), "character 10: expected a text in single quotes".into())]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(super) struct NotificationRequest {
     dry_run: Option<bool>,
 }
 
-/// (devices, users, phones, all) AND platforms AND os. At most 2,000 ids; a narrowing alone narrows `all`.
+/// (devices, users, phones, all) AND platforms AND os AND where. At most 2,000 ids; a narrowing alone narrows `all`.
 #[derive(ToSchema)]
 pub(super) struct AudienceRequest {
     devices: Option<Vec<String>>,
@@ -41,6 +41,12 @@ pub(super) struct AudienceRequest {
     platforms: Option<Vec<String>>,
     /// ios, android, web, macos, other.
     os: Option<Vec<String>>,
+    /// What is asked of each device, such as `tags has 'vip' and attributes.age >= 18`. `or`, `and`, `not` and parentheses join terms:
+    /// `tags has 'x'`; `field op value` with = != < <= > >= starts_with contains; `field in [..]`; `field exists`. Fields: platform, os, permission,
+    /// locale, timezone, user_id, app_version, os_version, registered_at, last_seen_at, last_sent_at, attributes.NAME. Values: 'text' ('' is
+    /// a quote in it), numbers, true, false, RFC 3339 times, `now() - 30d`. A comparison with what a device does not have is false. At most 4
+    /// KiB and 50 terms.
+    r#where: Option<String>,
 }
 
 /// What it says: a title or a body, or `silent: true`.

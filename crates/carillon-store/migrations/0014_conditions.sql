@@ -1,0 +1,22 @@
+-- What conditions on devices compare with. None of them fails on what a device brings along: what cannot be read is null.
+
+-- The numbers of a version, without the noughts at its end: 4.2 is 4.2.0. Null for what does not begin with a number.
+CREATE FUNCTION carillon_version_numbers(version text) RETURNS numeric[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT string_to_array(regexp_replace(substring(version from '^[vV]?([0-9]+(?:\.[0-9]+)*)'), '(\.0+)+$', ''), '.')::numeric[]
+$$;
+
+-- What a version has behind a hyphen. A release has nothing there and comes after all that lead to it: 4.2.0-beta is before 4.2.0.
+CREATE FUNCTION carillon_version_suffix(version text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(substring(version from '^[vV]?[0-9.]+-([0-9A-Za-z.-]+)'), '~') COLLATE "C"
+$$;
+
+-- An RFC 3339 time.
+CREATE FUNCTION carillon_time(written text) RETURNS timestamptz LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    IF written !~ '^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$' THEN
+        RETURN NULL;
+    END IF;
+    RETURN written::timestamptz;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END $$;
