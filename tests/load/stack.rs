@@ -49,8 +49,12 @@ impl Drop for Stack {
     }
 }
 
+/// What PostgreSQL keeps of its tables: less than the quarter of the memory that its manual recommends, and more than the rows need.
+const SHARED_BUFFERS: &str = "2GB";
+
 fn script(root: &Path, directory: &Path, words: &[&str]) -> Result<()> {
     let mut command = Command::new(root.join("deploy/local/stack.sh"));
+    command.env("STACK_SHARED_BUFFERS", SHARED_BUFFERS);
     command.arg(words[0]).arg(directory.join("stack")).args(&words[1..]);
     ensure!(command.status().context("stack.sh")?.success(), "stack.sh {words:?} failed");
     Ok(())

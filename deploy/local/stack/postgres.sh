@@ -32,7 +32,7 @@ prepare_postgres() {
   {
     echo "listen_addresses = '127.0.0.1'"
     echo "unix_socket_directories = ''" # a socket's path may not be longer than 107 bytes; DIR may
-    echo "shared_buffers = 256MB"
+    echo "shared_buffers = ${STACK_SHARED_BUFFERS:-256MB}"
     echo "max_connections = 300"
     echo "fsync = on"
     echo "synchronous_commit = on"

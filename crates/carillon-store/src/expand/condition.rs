@@ -34,12 +34,17 @@ impl Asked {
             Expression::Any(all) => self.joined(all, " OR "),
             Expression::All(all) => self.joined(all, " AND "),
             Expression::Not(one) => format!("NOT {}", self.expression(one)),
-            Expression::Term(Term::HasTag(tag)) => format!("({} = ANY(d.tags))", self.text(tag)),
+            Expression::Term(Term::HasTag(tag)) => self.has_tag(tag),
             Expression::Term(Term::Exists(Field::Known(known))) => format!("({} IS NOT NULL)", column(*known)),
             Expression::Term(Term::Exists(Field::Attribute(name))) => format!("(d.attributes ? {})", self.text(name)),
             Expression::Term(Term::Compare(field, comparison, value)) => self.compare(field, *comparison, value),
             Expression::Term(Term::In(field, values)) => self.one_of(field, values),
         }
+    }
+
+    /// The tag's hash is made once and not for each device. Another tag has the same 64 bits once in some 10^18 times.
+    fn has_tag(&mut self, tag: &str) -> String {
+        format!("(position((SELECT carillon_tag_hash({})) IN d.tag_hashes) > 0)", self.text(tag))
     }
 
     fn joined(&mut self, all: &[Expression], by: &str) -> String {

@@ -45,8 +45,9 @@ const NEWEST: [&str; 3] = ["what_is_due_at_a_glance", "chunks_are_dropped", "con
 async fn forget_newest(db: &Database) -> i32 {
     let number = newest(db).await;
     assert_eq!(number, 14, "take back here what the newest file makes");
-    let sql =
-        "DROP FUNCTION carillon_drop_old_chunks, carillon_version_numbers, carillon_version_suffix, carillon_time;
+    let sql = "ALTER TABLE devices DROP COLUMN tag_hashes;
+               DROP FUNCTION carillon_tag_hashes, carillon_tag_hash, carillon_version_numbers, carillon_version_suffix, carillon_time;
+               DROP FUNCTION carillon_drop_old_chunks;
                DROP INDEX chunks_next; DELETE FROM carillon_migrations WHERE number >= 12";
     db.sql.batch_execute(sql).await.expect("SQL");
     number
