@@ -22,17 +22,21 @@ pub(crate) fn pack(names: &Names) -> Vec<u8> {
     packed
 }
 
-/// How many bytes two names begin with alike; eight of them are compared at once.
+/// How many bytes two names begin with alike; eight of them are compared at once, the last eight with what of them is known to be alike.
 fn shared(a: &[u8], b: &[u8]) -> usize {
-    let mut shared = 0;
-    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
-        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
-        if differ != 0 {
-            return shared + differ.trailing_zeros() as usize / 8;
+    let len = a.len().min(b.len());
+    let (a, b) = (&a[..len], &b[..len]);
+    let alike =
+        |a: &[u8; 8], b: &[u8; 8]| (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)).trailing_zeros() as usize / 8;
+    for (i, (one, other)) in a.as_chunks().0.iter().zip(b.as_chunks().0).enumerate() {
+        if one != other {
+            return i * 8 + alike(one, other);
         }
-        shared += 8;
     }
-    shared + a[shared..].iter().zip(&b[shared..]).take_while(|(a, b)| a == b).count()
+    match (a.last_chunk(), b.last_chunk()) {
+        (Some(one), Some(other)) => len - 8 + alike(one, other),
+        _ => a.iter().zip(b).take_while(|(a, b)| a == b).count(),
+    }
 }
 
 /// A varint, which mostly is one byte.

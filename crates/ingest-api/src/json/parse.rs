@@ -16,6 +16,10 @@ use crate::refusal::Refusal;
 /// Duplicate keys that are named; the rest of a broken body says nothing new.
 const NAMED: usize = 20;
 
+/// The room that a list has at first, and when it has outgrown that: what is longer than a few mostly is much longer, and each time it grows it is
+/// moved. The last is what the allocator still keeps at hand; from there on it doubles.
+const STEPS: [usize; 3] = [4, 64, 1024];
+
 /// Parses a body.
 ///
 /// # Errors
@@ -122,10 +126,15 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut values = Vec::new();
         loop {
             let place = Place::Index(self.place, values.len());
-            match list.next_element_seed(Strict { place: &place, faults: self.faults })? {
-                Some(value) => values.push(value),
-                None => return Ok(Json::List(values)),
+            let Some(value) = list.next_element_seed(Strict { place: &place, faults: self.faults })? else {
+                return Ok(Json::List(values));
+            };
+            if let Some(room) =
+                STEPS.into_iter().find(|step| *step > values.len()).filter(|_| values.len() == values.capacity())
+            {
+                values.reserve_exact(room - values.len());
             }
+            values.push(value);
         }
     }
 
