@@ -1,4 +1,4 @@
-//! F10: segmenters are killed again and again over one big audience that changes meanwhile.
+//! F10: segmenters are killed again and again over one big audience that changes meanwhile: everybody without a tag, which some get.
 
 use crate::audience::Tenant;
 use crate::caller::Caller;
@@ -19,8 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Out of so many devices one changes.
+/// Out of so many devices one changes, and out of ten times as many one has the tag from the beginning.
 const CHANGE: usize = 100;
+/// Who has it is not meant.
+const TAG: &str = "changed";
 const DRAIN: Duration = Duration::from_secs(400);
 /// What a segmenter may take, however large the audience.
 const MOST_MIB: u64 = 128;
@@ -31,6 +33,8 @@ enum Change {
     Deleted,
     Tagged,
     Registered,
+    /// Tagged before the notification was sent.
+    LeftOut,
 }
 
 /// F10.
@@ -45,13 +49,15 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     row.say(format!("{devices} devices are registered"));
     let caller = Caller::new(&platform.http, &tenant.key);
     let everybody: Arc<Vec<String>> = Arc::new(tenant.devices.iter().map(|device| device.id.clone()).collect());
-    let body = json!({"app": tenant.app, "to": {"all": true}, "content": {"title": "To all of you"}});
+    let left_out = leave_out(&tenant, &caller, &mut dice).await?;
+    let to = json!({"where": format!("not tags has '{TAG}'")});
+    let body = json!({"app": tenant.app, "to": to, "content": {"title": "To all of you"}});
     let id = caller.send(&body, "everybody", everybody).await?.context("the call was refused")?;
-    let changing = change(&tenant, &caller, &mut dice);
+    let changing = change(&tenant, &caller, &mut dice, left_out);
     let mut hits = 0;
     let mut largest = 0;
     for number in 0..kills {
-        tokio::time::sleep(dice.between(300, 1_500)).await;
+        tokio::time::sleep(dice.between(100, 400)).await;
         let victim = busiest(platform, "segmenter", &mut dice).await?;
         let sight = catch(platform, Some(victim)).await;
         let walking = !expanded(platform, &id).await?;
@@ -66,7 +72,7 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
             row.fault(&what, &sight)
         }
         row.say(format!("{}/{kills} {} is killed, walking {walking}", number + 1, victim.name()));
-        tokio::time::sleep(dice.between(100, 500)).await;
+        tokio::time::sleep(dice.between(50, 200)).await;
         victim.respawn(&[])?;
         if !walking && hits > 0 {
             break;
@@ -92,13 +98,37 @@ async fn expanded(platform: &Platform, id: &str) -> Result<bool> {
     Ok(platform.rows(sql, &[&id]).await?.first().context("the notification")?.get(0))
 }
 
-/// Deletes, tags and registers anew, a third each, over the public API.
-fn change(tenant: &Tenant, caller: &Caller, dice: &mut Dice) -> JoinHandle<Result<HashMap<String, Change>>> {
+/// Tags some before anything is sent.
+async fn leave_out(tenant: &Tenant, caller: &Caller, dice: &mut Dice) -> Result<HashMap<String, Change>> {
+    let mut left_out = HashMap::new();
+    for _ in 0..tenant.devices.len() / CHANGE / 10 {
+        let device = &tenant.devices[dice.below(tenant.devices.len())];
+        tag(caller, &tenant.app, &device.id).await?;
+        left_out.insert(device.id.clone(), Change::LeftOut);
+    }
+    Ok(left_out)
+}
+
+async fn tag(caller: &Caller, app: &str, device: &str) -> Result<()> {
+    let path = format!("/v1/apps/{app}/devices/{device}");
+    let answer = caller.call(Method::PATCH, &path, Some(&json!({"tags": [TAG]})), None).await?;
+    anyhow::ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, answer.words());
+    Ok(())
+}
+
+/// Deletes, tags and registers anew, a third each, over the public API. With them those that are `changed` already.
+fn change(
+    tenant: &Tenant,
+    caller: &Caller,
+    dice: &mut Dice,
+    mut changed: HashMap<String, Change>,
+) -> JoinHandle<Result<HashMap<String, Change>>> {
     let mut plan: Vec<(String, Change, serde_json::Value)> = Vec::new();
     for _ in 0..tenant.devices.len() / CHANGE {
         let device = &tenant.devices[dice.below(tenant.devices.len())];
         // A browser's keys are not at hand here.
-        if device.token.starts_with("https") || plan.iter().any(|(id, ..)| *id == device.id) {
+        let known = changed.contains_key(&device.id) || plan.iter().any(|(id, ..)| *id == device.id);
+        if device.token.starts_with("https") || known {
             continue;
         }
         let kind = [Change::Deleted, Change::Tagged, Change::Registered][dice.below(3)];
@@ -106,21 +136,25 @@ fn change(tenant: &Tenant, caller: &Caller, dice: &mut Dice) -> JoinHandle<Resul
             Change::Registered => {
                 json!({"platform": device.provider.name(), "token": device.token, "app_version": "2.0.0"})
             }
-            _ => json!({"tags": ["changed"]}),
+            _ => serde_json::Value::Null,
         };
         plan.push((device.id.clone(), kind, body));
     }
     let (caller, app) = (caller.clone(), tenant.app.clone());
     tokio::spawn(async move {
-        let mut changed = HashMap::new();
         for (id, kind, body) in plan {
             let path = format!("/v1/apps/{app}/devices/{id}");
             let answer = match kind {
-                Change::Deleted => caller.call(Method::DELETE, &path, None, None).await?,
-                Change::Tagged => caller.call(Method::PATCH, &path, Some(&body), None).await?,
-                Change::Registered => caller.call(Method::PUT, &path, Some(&body), None).await?,
+                Change::Deleted => Some(caller.call(Method::DELETE, &path, None, None).await?),
+                Change::Registered => Some(caller.call(Method::PUT, &path, Some(&body), None).await?),
+                Change::Tagged | Change::LeftOut => {
+                    tag(&caller, &app, &id).await?;
+                    None
+                }
             };
-            anyhow::ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, answer.words());
+            if let Some(answer) = answer.filter(|answer| !answer.status.is_success()) {
+                anyhow::bail!("{path}: {} {}", answer.status, answer.words());
+            }
             changed.insert(id, kind);
         }
         Ok(changed)
@@ -133,18 +167,26 @@ fn judge_tokens(platform: &Platform, tenant: &Tenant, id: &str, changed: &HashMa
     for record in platform.sim.ledger().records(&query) {
         *seen.entry(record.token).or_default() += 1;
     }
-    let mut lost = Vec::new();
+    let (mut lost, mut uncalled) = (Vec::new(), 0);
     for device in &tenant.devices {
-        row.accepted += 1;
         let times = seen.get(&device.token).copied().unwrap_or(0);
         row.duplicates += times.saturating_sub(1);
-        if times == 0 && changed.get(&device.id) != Some(&Change::Deleted) {
-            row.lost += 1;
-            lost.push(device.id.clone());
+        match changed.get(&device.id) {
+            Some(Change::LeftOut) => uncalled += times,
+            // Either way: it may have been passed before it changed.
+            Some(Change::Deleted | Change::Tagged) => row.accepted += 1,
+            Some(Change::Registered) | None => {
+                row.accepted += 1;
+                if times == 0 {
+                    row.lost += 1;
+                    lost.push(device.id.clone());
+                }
+            }
         }
     }
     let (twice, changes) = (row.duplicates, changed.len());
     row.figure("devices_changed", changes);
+    row.expect(uncalled == 0, || format!("{uncalled} were reached that the condition leaves out"));
     row.expect(lost.is_empty(), || format!("{} were not reached, {:?} among them", lost.len(), lost.first()));
     row.expect(twice == 0, || format!("{twice} pushes twice"));
 }
