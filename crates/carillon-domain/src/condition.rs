@@ -3,6 +3,8 @@
 //! A condition is read here, and everything that can be wrong about it is said here; the database asks it of devices.
 
 mod read;
+mod token;
+mod value;
 
 use crate::fault::Faults;
 use crate::limits;

@@ -1,4 +1,6 @@
 -- What conditions on devices compare with. None of them fails on what a device brings along: what cannot be read is null.
+-- No oldest binary: those that do not know conditions leave notifications that have one to others, so that nothing is sent to whom it is not meant for, but
+-- nothing is sent at all where no other is there.
 
 -- The numbers of a version, without the noughts at its end: 4.2 is 4.2.0. Null for what does not begin with a number.
 CREATE FUNCTION carillon_version_numbers(version text) RETURNS numeric[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

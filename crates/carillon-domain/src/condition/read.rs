@@ -1,37 +1,16 @@
 //! Text to expression. Whatever fails says what was expected instead, and is not tried in another way: the first word of everything tells what it is.
 
+use super::token::{Expected, Read, expected, found, skip_blanks, symbol, text, word};
+use super::value::{is_version, value};
 use super::{Comparison, ConditionError, Expression, Field, KnownField, Term, Value};
 use crate::device::Permission;
 use crate::limits;
 use crate::platform::{Os, Platform};
-use crate::span::Seconds;
-use jiff::{SignedDuration, Timestamp};
-use winnow::ascii::{Caseless, digit1, multispace0};
-use winnow::combinator::{alt, not, opt, separated, terminated};
-use winnow::error::{ErrMode, ParserError};
+use winnow::Parser;
+use winnow::ascii::multispace0;
+use winnow::combinator::{alt, opt, separated};
+use winnow::error::ErrMode;
 use winnow::token::take_while;
-use winnow::{ModalResult, Parser};
-
-/// What was expected where so many bytes were left.
-#[derive(Debug)]
-struct Expected {
-    left: usize,
-    what: String,
-}
-
-impl ParserError<&str> for Expected {
-    type Inner = Self;
-
-    fn from_input(input: &&str) -> Self {
-        Self { left: input.len(), what: "something else".into() }
-    }
-
-    fn into_inner(self) -> Result<Self, Self> {
-        Ok(self)
-    }
-}
-
-type Read<T> = ModalResult<T, Expected>;
 
 pub(super) fn expression(text: &str) -> Result<Expression, ConditionError> {
     let mut left = text;
@@ -46,10 +25,6 @@ pub(super) fn expression(text: &str) -> Result<Expression, ConditionError> {
         let character = text[..text.len() - left].chars().count() + 1;
         ConditionError { character, expected: what }
     })
-}
-
-fn expected<T>(input: &str, what: impl Into<String>) -> Read<T> {
-    Err(ErrMode::Cut(Expected { left: input.len(), what: what.into() }))
 }
 
 fn any(input: &mut &str, depth: usize) -> Read<Expression> {
@@ -212,119 +187,4 @@ fn misfit(field: &Field, comparison: Comparison, value: &Value) -> Option<String
         Field::Attribute(_) if !searched => None,
         Field::Known(_) | Field::Attribute(_) => text.is_none().then(|| "a text in quotes".to_owned()),
     }
-}
-
-/// Numbers with dots between them, and what comes before a release after a hyphen.
-fn is_version(text: &str) -> bool {
-    let suffix = |input: &mut &str| -> Read<()> {
-        let rest = take_while(1.., |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_'));
-        (alt(('-', '+')), rest).void().parse_next(input)
-    };
-    let numbers = |input: &mut &str| -> Read<()> {
-        let numbers: Vec<&str> = separated(1.., digit1, '.').parse_next(input)?;
-        drop(numbers);
-        Ok(())
-    };
-    (opt('v'), numbers, opt(suffix)).parse(text).is_ok()
-}
-
-fn value(input: &mut &str) -> Read<Value> {
-    if input.starts_with('\'') {
-        return text(input).map(Value::Text);
-    }
-    if found(input, word("true")) {
-        return Ok(Value::Boolean(true));
-    }
-    if found(input, word("false")) {
-        return Ok(Value::Boolean(false));
-    }
-    if found(input, word("now")) {
-        return from_now(input).map(Value::FromNow);
-    }
-    let before = *input;
-    let token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | ':' | '.');
-    let token: &str = take_while(0.., token).parse_next(input)?;
-    skip_blanks(input)?;
-    if is_number(token) {
-        return Ok(Value::Number(token.to_owned()));
-    }
-    match token.parse::<Timestamp>() {
-        Ok(time) => Ok(Value::Time(time)),
-        Err(_) => expected(
-            before,
-            "a value: 'text', a number, true, false, an RFC 3339 time such as 2026-12-01T09:00:00Z, or now() - 30d",
-        ),
-    }
-}
-
-fn is_number(token: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let unsigned = token.strip_prefix('-').unwrap_or(token);
-    match unsigned.split_once('.') {
-        Some((whole, fraction)) => digits(whole) && digits(fraction),
-        None => digits(unsigned),
-    }
-}
-
-/// What follows `now`.
-fn from_now(input: &mut &str) -> Read<SignedDuration> {
-    if !(found(input, symbol("(")) && found(input, symbol(")"))) {
-        return expected(input, "`now()`");
-    }
-    let sign = if found(input, symbol("-")) {
-        -1
-    } else if found(input, symbol("+")) {
-        1
-    } else {
-        return Ok(SignedDuration::ZERO);
-    };
-    let before = *input;
-    let span: &str = take_while(0.., |c: char| c.is_ascii_alphanumeric()).parse_next(input)?;
-    let Some(Seconds(seconds)) = Seconds::parse(span) else {
-        return expected(before, "a duration such as 90s, 30m, 2h, 7d, 4w");
-    };
-    skip_blanks(input)?;
-    Ok(SignedDuration::from_secs(sign * i64::from(seconds)))
-}
-
-/// A text in quotes; a quote in it is written twice.
-fn text(input: &mut &str) -> Read<String> {
-    let before = *input;
-    if !found(input, '\'') {
-        return expected(before, "a text in single quotes");
-    }
-    let mut text = String::new();
-    loop {
-        let part: &str = take_while(0.., |c: char| c != '\'' && c != '\0').parse_next(input)?;
-        text.push_str(part);
-        if found(input, "''") {
-            text.push('\'');
-        } else if found(input, '\'') {
-            skip_blanks(input)?;
-            return Ok(text);
-        } else if input.starts_with('\0') {
-            return expected(input, "a text without U+0000");
-        } else {
-            return expected(before, "a text that ends: its closing quote is missing");
-        }
-    }
-}
-
-/// A word of its own, in capitals or not, with the blanks behind it.
-fn word<'a>(word: &'static str) -> impl Parser<&'a str, &'a str, ErrMode<Expected>> {
-    let ends = not(take_while(1, |c: char| c.is_alphanumeric() || c == '_'));
-    terminated(terminated(Caseless(word), ends), multispace0)
-}
-
-fn symbol<'a>(symbol: &'static str) -> impl Parser<&'a str, &'a str, ErrMode<Expected>> {
-    terminated(symbol, multispace0)
-}
-
-fn skip_blanks(input: &mut &str) -> Read<()> {
-    multispace0.void().parse_next(input)
-}
-
-/// Takes it, if it is there.
-fn found<'a, T>(input: &mut &'a str, token: impl Parser<&'a str, T, ErrMode<Expected>>) -> bool {
-    opt(token).parse_next(input).is_ok_and(|found| found.is_some())
 }
