@@ -1,4 +1,4 @@
-//! Wake-ups that share a transaction: those that come while two are under way go into the next. A transaction for each costs several times as much, and
+//! Wake-ups that share a transaction: those that come while one is under way go into the next. A transaction for each costs several times as much, and
 //! at a tenth of what the machine can do that is what it is busy with.
 
 use carillon_broker::Effects;
@@ -13,11 +13,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-/// Transactions under way at once: one waits for the disk while the other is worked on.
-const TURNS: usize = 2;
-/// Notifications that do not wait for a transaction that is under way.
+/// Notifications that do not wait for the transaction that is under way.
 const FULL: usize = limits::WAKEUP_NOTIFICATIONS / 2;
-/// How long anybody waits for one: it may never answer.
+/// How long anybody waits for it: it may be one that never answers.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Those that wait, and how many transactions are under way.
@@ -104,7 +102,7 @@ impl Company {
         let mut state = self.state();
         let own = state.waiting.iter().position(|member| member.number == number)?;
         let waiting: usize = state.waiting.iter().map(Member::len).sum();
-        if state.turns >= TURNS && waiting < FULL && !is_late {
+        if state.turns > 0 && waiting < FULL && !is_late {
             return None;
         }
         let mut group: Vec<Member> = state.waiting.remove(own).into_iter().collect();
