@@ -38,7 +38,7 @@ pub(super) fn value(input: &mut &str) -> Read<Value> {
     }
 }
 
-pub(super) fn is_number(token: &str) -> bool {
+fn is_number(token: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let unsigned = token.strip_prefix('-').unwrap_or(token);
     match unsigned.split_once('.') {
@@ -48,7 +48,7 @@ pub(super) fn is_number(token: &str) -> bool {
 }
 
 /// What follows `now`.
-pub(super) fn from_now(input: &mut &str) -> Read<SignedDuration> {
+fn from_now(input: &mut &str) -> Read<SignedDuration> {
     if !(found(input, symbol("(")) && found(input, symbol(")"))) {
         return expected(input, "`now()`");
     }
