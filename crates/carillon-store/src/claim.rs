@@ -61,9 +61,15 @@ const REST: &str = "
          AS g(run_id, chunk, due_at, idle_claims, states, not_before)
     WHERE c.run_id = g.run_id AND c.chunk = g.chunk";
 
+/// The message that a chunk's row waits for may be the one that was spent on this claim.
+const LOOK_SOON: &str = "
+    UPDATE chunks c SET due_at = now() + g.seconds * interval '1 second'
+    FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS g(run_id, chunk, seconds)
+    WHERE c.run_id = g.run_id AND c.chunk = g.chunk";
+
 impl Store {
     /// Grants what is open and due in these chunks, each under a lease of [`LEASE`]. `None`: nothing to do for this caller: it is leased, done,
-    /// stopped, or gone. `leases` are fresh random numbers, one a chunk. With `hold_expired` a chunk whose lease ran out is not granted either: a
+    /// stopped, or gone. What somebody else may hold is looked at soon, as the message that led here is spent. `leases` are fresh random numbers, one a chunk. With `hold_expired` a chunk whose lease ran out is not granted either: a
     /// ledger that was cut off first hears what the holders have to report. Returns the answers in the order asked, and the database's clock.
     ///
     /// # Errors
@@ -83,6 +89,7 @@ impl Store {
         let mut granted: Vec<(&ChunkRow, i64)> = Vec::new();
         let mut in_the_way = Vec::new();
         let mut resting: Vec<&ChunkRow> = Vec::new();
+        let mut refused: Vec<(&ChunkRow, Duration)> = Vec::new();
         let mut now = None;
         for row in &mut rows {
             now = Some(row.now);
@@ -104,12 +111,15 @@ impl Store {
                 resting.push(&*row);
             } else if row.is_in_the_way() {
                 in_the_way.push(row.id);
+            } else if let Some(soon) = look_after(row, hold_expired) {
+                refused.push((&*row, soon));
             }
         }
         if !granted.is_empty() {
             write_grants(&transaction, &granted).await?;
         }
         write_resting(&transaction, &resting).await?;
+        write_look(&transaction, &refused).await?;
         set_aside_or_give_back(&transaction, &in_the_way).await?;
         let now = match now {
             Some(now) => now,
@@ -142,6 +152,30 @@ fn grant(row: &mut ChunkRow, hold_expired: bool) -> Option<Vec<(u16, u8)>> {
     }
     row.idle_claims += 1;
     Some(due.into_iter().map(|(i, attempts)| (i as u16, attempts)).collect())
+}
+
+/// How soon somebody must look at a chunk that was not granted because somebody else may hold it, if its row would have it later: by the time that
+/// holder has died of, or the ledger may grant what it held.
+fn look_after(row: &ChunkRow, hold_expired: bool) -> Option<Duration> {
+    let soon = match () {
+        () if row.leased => CLAIMED_DUE,
+        () if row.held && hold_expired => LEASE,
+        () => return None,
+    };
+    let is_later = row.due_at? > row.now + jiff::SignedDuration::from_secs(soon.as_secs() as i64);
+    (row.state == Some(State::Sending) && is_later).then_some(soon)
+}
+
+async fn write_look(transaction: &Transaction<'_>, refused: &[(&ChunkRow, Duration)]) -> Result<()> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let statement = transaction.prepare_cached(LOOK_SOON).await?;
+    let runs: Vec<Uuid> = refused.iter().map(|(r, _)| r.id.run.0).collect();
+    let numbers: Vec<i32> = refused.iter().map(|(r, _)| r.id.number as i32).collect();
+    let seconds: Vec<f64> = refused.iter().map(|(_, soon)| soon.as_secs_f64()).collect();
+    transaction.execute(&statement, &[&runs, &numbers, &seconds]).await?;
+    Ok(())
 }
 
 async fn write_grants(transaction: &Transaction<'_>, granted: &[(&ChunkRow, i64)]) -> Result<()> {

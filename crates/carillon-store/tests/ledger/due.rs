@@ -3,7 +3,7 @@
 use crate::world::World;
 use carillon_domain::ids::{NotificationId, RunId};
 use carillon_domain::platform::{Lane, Platform};
-use carillon_store::{Accepted, DueChunk};
+use carillon_store::{Accepted, Asked, DueChunk};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -258,4 +258,31 @@ async fn chunks_of_one_look_each_get_their_devices_also_those_that_stand_in_seve
     assert_eq!(of(chunks[0]), [named(0, "d1"), named(1, "d2")]);
     assert_eq!(of(chunks[1]), [named(0, "d2"), (1, None)], "one is gone by now");
     assert_eq!(of(chunks[2]), [named(0, "d2")]);
+}
+
+#[tokio::test]
+async fn a_message_that_is_spent_on_what_another_may_hold_is_missed_soon_and_not_by_the_rows_time() {
+    // Whether the lease still runs, and how long the row may wait then.
+    for (left, most) in [(-1, 5.0), (4, 15.0)] {
+        let world = World::new().await;
+        world.device("d", "d").await;
+        let chunk = world.chunk(&["d"]).await;
+        world.claim(chunk).await.unwrap();
+        // As the scan leaves it that has published a second copy.
+        let published =
+            "UPDATE chunks SET due_at = now() + interval '120 s', lease_until = now() + $1::int4 * interval '1 s'";
+        world.sql.execute(published, &[&left]).await.unwrap();
+        let asked = [Asked { chunk, advance_lease: None }];
+        // A ledger that was cut off first hears whoever may have sent.
+        let (answers, _) = world.store.claim(&asked, &[7], true).await.unwrap();
+        assert_eq!(answers, [None]);
+        let due = "SELECT extract(epoch FROM due_at - now())::float8, outstanding FROM chunks";
+        let row = world.sql.query_one(due, &[]).await.unwrap();
+        let (seconds, outstanding): (f64, bool) = (row.get(0), row.get(1));
+        assert!(seconds > most - 2.0 && seconds <= most && outstanding, "{seconds} s, {outstanding}");
+        // Again, it is not put off.
+        world.store.claim(&asked, &[8], true).await.unwrap();
+        let again: f64 = world.sql.query_one(due, &[]).await.unwrap().get(0);
+        assert!(again <= seconds, "{again} s after {seconds} s");
+    }
 }
