@@ -1,7 +1,7 @@
 //! Text to expression. Whatever fails says what was expected instead, and is not tried in another way: the first word of everything tells what it is.
 
 use super::token::{Expected, Read, expected, found, skip_blanks, symbol, text, word};
-use super::value::{is_version, value};
+use super::value::{is_version, time, value};
 use super::{Comparison, ConditionError, Expression, Field, KnownField, Term, Value};
 use crate::device::Permission;
 use crate::limits;
@@ -155,7 +155,7 @@ fn value_for(input: &mut &str, field: &Field, comparison: Comparison) -> Read<Va
     let is_time = matches!(field, Field::Known(known) if known.is_time());
     let value = match value {
         // Where only a time can be meant, it may stand in quotes.
-        Value::Text(text) if is_time => text.parse().map(Value::Time).unwrap_or(Value::Text(text)),
+        Value::Text(text) if is_time => time(&text).map_or(Value::Text(text), Value::Time),
         other => other,
     };
     match misfit(field, comparison, &value) {

@@ -73,6 +73,15 @@ fn a_time_may_stand_in_quotes_where_only_a_time_can_be_meant() {
 }
 
 #[test]
+fn a_year_has_four_digits() {
+    for time in ["-009999-01-01T00:00:00Z", "+012345-01-01T00:00:00Z"] {
+        assert!(fault(&format!("attributes.x > {time}")).contains("RFC 3339"), "{time}");
+        assert!(fault(&format!("last_seen_at > '{time}'")).contains("a time such as"), "{time}");
+    }
+    assert!(Condition::parse("last_seen_at > 0001-01-01T00:00:00Z").is_ok());
+}
+
+#[test]
 fn an_attribute_with_any_name_stands_in_quotes() {
     assert_eq!(term("attributes.'favourite colour' exists"), Term::Exists(attribute("favourite colour")));
     assert_eq!(term("attributes.żółw-1 exists"), Term::Exists(attribute("żółw-1")));

@@ -29,13 +29,18 @@ pub(super) fn value(input: &mut &str) -> Read<Value> {
     if is_number(token) {
         return Ok(Value::Number(token.to_owned()));
     }
-    match token.parse::<Timestamp>() {
-        Ok(time) => Ok(Value::Time(time)),
-        Err(_) => expected(
+    match time(token) {
+        Some(time) => Ok(Value::Time(time)),
+        None => expected(
             before,
             "a value: 'text', a number, true, false, an RFC 3339 time such as 2026-12-01T09:00:00Z, or now() - 30d",
         ),
     }
+}
+
+/// A time with a year of four digits (RFC 3339, section 5.6): others, which the parser takes, can be before all that a database keeps.
+pub(super) fn time(text: &str) -> Option<Timestamp> {
+    text.starts_with(|c: char| c.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 fn is_number(token: &str) -> bool {

@@ -137,6 +137,7 @@ const CASES: &[(&str, &str)] = &[
     ("os_version exists", "cas dan"),
     // Times.
     ("last_seen_at < 2026-06-01T00:00:00Z", "eve"),
+    ("last_seen_at > 0000-01-01T00:00:00Z and last_seen_at < 9999-12-30T00:00:00Z", "ann bob cas dan eve"),
     ("last_seen_at >= now() - 1h", "ann bob cas dan"),
     ("last_seen_at > now() - 1h", ""),
     ("registered_at < '2026-01-01T00:00:00Z'", "eve"),
