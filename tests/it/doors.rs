@@ -20,21 +20,22 @@ const DOORS: &[Door] = &[
         within: "crates/carillon-store/src",
         files: &[("commit.rs", 1), ("migrate.rs", 1)],
     },
-    Door { words: &["batch_execute(\"COMMIT\")"], within: "crates/carillon-store/src", files: &[("commit.rs", 1)] },
+    Door { words: &["batch_execute(\"COMMIT\")"], within: "crates/carillon-store/src", files: &[("commit.rs", 2)] },
     // Whatever is no transaction is one statement, and whether it writes is asserted there.
-    // Migrations look at what was applied, and at their lock; pages are written inside a transaction that was begun by hand.
+    // Migrations look at what was applied, and at their lock; what is ready to be sent is sent inside a transaction.
     Door {
         words: &[
             "connection.query(",
             "connection.query_one(",
             "connection.query_opt(",
             "connection.execute(",
+            "connection.execute_raw(",
             "connection.query_raw(",
             "connection.copy_in(",
             "connection.simple_query(",
         ],
         within: "crates/carillon-store/src",
-        files: &[("statement.rs", 7), ("pool.rs", 2), ("migrate.rs", 3), ("expand/page.rs", 3)],
+        files: &[("statement.rs", 7), ("pool.rs", 2), ("migrate.rs", 3), ("begun.rs", 1)],
     },
     Door { words: &[".basic_publish("], within: "crates", files: &[("carillon-broker/src/door.rs", 1)] },
     Door { words: &[".basic_ack("], within: "crates", files: &[("carillon-broker/src/door.rs", 1)] },
@@ -57,6 +58,7 @@ const DOORS: &[Door] = &[
 const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("carillon-store/src/commit.rs", "pub(crate) async fn commit(", "point.around("),
     ("carillon-store/src/commit.rs", "pub(crate) async fn commit_by_hand(", "point.around("),
+    ("carillon-store/src/commit.rs", "pub(crate) async fn commit_behind(", "point.around("),
     ("carillon-store/src/commit.rs", "pub(crate) async fn autocommit<", "point.around("),
     ("carillon-store/src/statement.rs", "pub(crate) async fn write_within(", "autocommit("),
     ("carillon-store/src/statement.rs", "pub(crate) async fn write_if_first(", "autocommit("),

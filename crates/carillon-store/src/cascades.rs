@@ -13,7 +13,7 @@ use carillon_domain::cascade::{CascadeState, Unless};
 use carillon_domain::delivery_status::Evidence;
 use carillon_domain::ids::RunId;
 use carillon_domain::receipt::CascadeEffect;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Transaction};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -61,7 +61,7 @@ const TOUCH: &str = "
     WHERE c.run_id = t.run_id AND c.link = t.link AND c.person_number = t.person_number";
 
 /// Tells cascades what became of their persons' devices.
-pub(crate) async fn touch_cascades(transaction: &Transaction<'_>, touches: &[CascadeTouch]) -> Result<()> {
+pub(crate) async fn touch_cascades(transaction: &impl GenericClient, touches: &[CascadeTouch]) -> Result<()> {
     if touches.is_empty() {
         return Ok(());
     }

@@ -1,8 +1,13 @@
 //! The only functions that commit. Each names its failpoint and has a deadline.
 
+use crate::begun::Ready;
 use crate::{Error, Result};
 use carillon_failpoint::Point;
 use deadpool_postgres::{Object, Transaction};
+use futures::future::{Either, join, ready, try_join_all};
+use futures::poll;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 /// How long the database may take to answer a commit, or a statement that callers wait for. Above the 5 s after which a connection is asked before it is used again, so that one that
@@ -29,6 +34,35 @@ pub(crate) async fn commit_by_hand(connection: Object, point: Point) -> Result<(
         drop(Object::take(connection));
     }
     committed
+}
+
+/// Commits a transaction that was begun by hand together with its last statements: all of it is sent before the first is answered. Where one of them
+/// fails, what is sent behind it ends the transaction without effect, as the database has it.
+///
+/// # Errors
+/// What the database says of the statements, and as [`commit`]. Unless the commit itself was not answered, the connection goes back to the pool.
+pub(crate) async fn commit_behind(connection: Object, point: Point, last: Vec<Ready<'_>>) -> Result<()> {
+    let client = &connection;
+    let answered = in_time(ANSWER * 2, async {
+        let mut writing = pin!(try_join_all(last.into_iter().map(|statement| statement.send(client))));
+        // Sends them all. One that cannot be sent ends it here: nothing may be committed without it.
+        let writing = match poll!(writing.as_mut()) {
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Ready(nothing) => Either::Left(ready(nothing)),
+            Poll::Pending => Either::Right(writing),
+        };
+        let commit = point.around(async { Ok(client.batch_execute("COMMIT").await?) });
+        let (written, committed) = join(writing, commit).await;
+        committed.map(|()| written.map(drop))
+    });
+    match answered.await {
+        Ok(written) => written,
+        Err(error) => {
+            // It must not go back to the pool with a transaction open.
+            drop(Object::take(connection));
+            Err(error)
+        }
+    }
 }
 
 /// Runs a statement that writes and is its own transaction.

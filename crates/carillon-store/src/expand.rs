@@ -12,7 +12,7 @@ pub(crate) use recipient::devices_by_key;
 pub use select::{Selected, Selection, Selector, SelectorName};
 pub use walk::{Narrowing, PersonsPage};
 
-use crate::commit::commit_by_hand;
+use crate::begun::{Begun, Ready};
 use crate::{Error, Result, Store};
 use carillon_domain::ids::{AppKey, NotificationId, RunId, TenantKey};
 use carillon_domain::platform::{Lane, Platform};
@@ -20,7 +20,6 @@ use carillon_failpoint::Point;
 use deadpool_postgres::Object;
 use jiff::Timestamp;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 /// A notification whose audience is to be walked, locked by the transaction that returned it.
@@ -62,7 +61,7 @@ pub struct RunRow {
 
 /// A transaction that walks audiences. Dropped without [`Expansion::commit`], it is rolled back with its connection.
 pub struct Expansion {
-    connection: Option<Object>,
+    transaction: Begun,
     now: Timestamp,
     /// Bears what is committed as published.
     publisher: Option<i32>,
@@ -92,19 +91,15 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
     pub async fn expand(&self, ids: &[NotificationId]) -> Result<(Expansion, Vec<RunRow>)> {
-        let connection = self.connection().await?;
-        let publisher = self.presence().number();
-        let mut expansion = Expansion { connection: Some(connection), now: Timestamp::UNIX_EPOCH, publisher };
-        let client = expansion.client()?;
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-        let statement = client.prepare_cached(LOCK_RUNS).await?;
-        let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
-        // One way there and back: what is sent first is worked off first.
-        let ((), rows) = futures::try_join!(client.batch_execute("BEGIN"), client.query(&statement, &parameters))?;
+        let lock = async |client: &Object| {
+            let statement = client.prepare_cached(LOCK_RUNS).await?;
+            Ok(client.query(&statement, &[&ids]).await?)
+        };
+        let (transaction, rows) = Begun::with(self.connection().await?, lock).await?;
+        let now = rows.first().map_or(Timestamp::UNIX_EPOCH, |row| row.get(18));
+        let expansion = Expansion { transaction, now, publisher: self.presence().number() };
         let runs = rows.iter().map(run_row).collect::<Result<Vec<_>>>()?;
-        if let Some(first) = rows.first() {
-            expansion.now = first.get(18);
-        }
         Ok((expansion, runs))
     }
 }
@@ -136,7 +131,7 @@ fn run_row(row: &Row) -> Result<RunRow> {
 
 impl Expansion {
     fn client(&self) -> Result<&Object> {
-        self.connection.as_ref().ok_or_else(|| Error::Refused("the transaction has ended".into()))
+        self.transaction.client()
     }
 
     /// The database's clock when the transaction began, if it locked anything.
@@ -159,26 +154,17 @@ impl Expansion {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the database is away; the row is looked at by its time then.
-    pub async fn rest(mut self, id: NotificationId) -> Result<()> {
-        let client = self.client()?;
-        let statement = client.prepare_cached(REST).await?;
-        client.execute(&statement, &[&id.0]).await?;
-        let connection = self.connection.take().ok_or_else(|| Error::Refused("the transaction has ended".into()))?;
-        commit_by_hand(connection, Point::PagesCommit).await
+    pub async fn rest(self, id: NotificationId) -> Result<()> {
+        let rest = Ready::new(self.client()?, REST, vec![Box::new(id.0)]).await?;
+        self.transaction.commit_behind(Point::PagesCommit, vec![rest]).await
     }
 
     /// Ends the transaction without a page, and keeps the connection.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the database is away; nothing was changed anyway.
-    pub async fn abandon(mut self) -> Result<()> {
-        if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.batch_execute("ROLLBACK").await
-        {
-            drop(Object::take(connection));
-            return Err(error.into());
-        }
-        Ok(())
+    pub async fn abandon(self) -> Result<()> {
+        self.transaction.undo().await
     }
 
     /// Commits pages: chunk rows, cascade rows, what is suppressed, cursors and totals.
@@ -186,24 +172,7 @@ impl Expansion {
     /// # Errors
     /// Nothing is committed, or, if the connection broke at the commit, all or nothing is: the wake-up comes again, and finds a run
     /// where its row says it is.
-    pub async fn commit(mut self, pages: Vec<Page>, slot: i16) -> Result<()> {
-        let connection = self.connection.take().ok_or_else(|| Error::Refused("the transaction has ended".into()))?;
-        let outcome = page::write(&connection, &pages, self.now, slot, self.publisher).await;
-        match outcome {
-            Ok(()) => commit_by_hand(connection, Point::PagesCommit).await,
-            Err(error) => {
-                drop(Object::take(connection));
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for Expansion {
-    fn drop(&mut self) {
-        // A connection with an open transaction must not go back to the pool; closing it rolls back.
-        if let Some(connection) = self.connection.take() {
-            drop(Object::take(connection));
-        }
+    pub async fn commit(self, pages: Vec<Page>, slot: i16) -> Result<()> {
+        page::commit(self.transaction, &pages, self.now, slot, self.publisher).await
     }
 }

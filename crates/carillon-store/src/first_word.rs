@@ -2,13 +2,16 @@
 //! counted and told is known before the database answers.
 
 use crate::Result;
-use crate::statuses::{COUNT, Grown, News, TELL, count, joined, sum_up, tell};
+use crate::begun::{Begun, Parameters, Ready};
+use crate::statuses::{Grown, News, counting, joined, sum_up, telling};
 use carillon_domain::delivery_status::{Evidence, Reason, Status};
 use carillon_domain::platform::Platform;
-use deadpool_postgres::Transaction;
+use carillon_failpoint::Point;
+use deadpool_postgres::Object;
 use futures::future::try_join4;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tokio_postgres::Statement;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -68,31 +71,43 @@ pub(crate) fn can_be_first(news: &[News]) -> bool {
     news.iter().all(|n| n.status <= Status::Sent && n.person.is_none())
 }
 
-/// Writes news of which nothing is there yet: `before`, then deliveries, counters, and the batch to be told, all of them sent before the
-/// first is answered, but for what follows deliveries that are copied. `before` must be ready to send, as what is written by one prepared statement is.
+/// Writes news of which nothing is there yet, and commits: `before`, then deliveries, counters, and the batch to be told. All of them are sent before
+/// the first is answered, but for what follows deliveries that are copied.
 ///
 /// # Errors
-/// [`crate::Error::Duplicate`]: a row is there; the transaction is over, and whoever called does it again by `write_news`.
-pub(crate) async fn write_first(
-    transaction: &Transaction<'_>,
-    before: impl Future<Output = Result<()>>,
+/// [`crate::Error::Duplicate`]: a row is there, and nothing is committed; whoever called does it again by `write_news`.
+pub(crate) async fn commit_first(
+    transaction: Begun,
+    point: Point,
+    before: Option<Ready<'_>>,
     news: Vec<News>,
     slot: i16,
 ) -> Result<()> {
     let news = joined(news);
     let changes: Vec<Grown> = news.iter().map(first).collect();
     let (tallies, told) = sum_up(&changes);
-    // A statement that would have to be prepared first would be sent behind those that follow it.
-    for statement in [if news.len() < MANY { INSERT } else { COPY }, COUNT, TELL] {
-        transaction.prepare_cached(statement).await?;
-    }
-    let counting = count(transaction, &tallies, slot);
+    let client = transaction.client()?;
+    let (counting, telling) = (counting(client, &tallies, slot).await?, telling(client, &told).await?);
     if news.len() < MANY {
-        try_join4(before, insert(transaction, &news), counting, tell(transaction, &told)).await?;
-    } else {
-        try_join4(before, copy(transaction, &news), counting, tell(transaction, &told)).await?;
+        let last = [before, inserting(client, &news).await?, counting, telling];
+        return transaction.commit_behind(point, last.into_iter().flatten().collect()).await;
     }
-    Ok(())
+    // Copying is several ways there and back by itself.
+    let statement = client.prepare_cached(COPY).await?;
+    let written =
+        try_join4(send(client, before), copy(client, &statement, &news), send(client, counting), send(client, telling));
+    if let Err(error) = written.await {
+        transaction.undo().await?;
+        return Err(error);
+    }
+    transaction.commit(point).await
+}
+
+async fn send(client: &Object, statement: Option<Ready<'_>>) -> Result<()> {
+    match statement {
+        Some(statement) => statement.send(client).await,
+        None => Ok(()),
+    }
 }
 
 fn first((news, evidence): &(News, Evidence)) -> Grown {
@@ -106,33 +121,26 @@ fn first((news, evidence): &(News, Evidence)) -> Grown {
     }
 }
 
-async fn insert(transaction: &Transaction<'_>, news: &[(News, Evidence)]) -> Result<()> {
+async fn inserting<'a>(client: &Object, news: &'a [(News, Evidence)]) -> Result<Option<Ready<'a>>> {
     if news.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let statement = transaction.prepare_cached(INSERT).await?;
-    transaction
-        .execute(
-            &statement,
-            &[
-                &news.iter().map(|(n, _)| n.id.run.0).collect::<Vec<_>>(),
-                &news.iter().map(|(n, _)| n.id.subject).collect::<Vec<_>>(),
-                &news.iter().map(|(n, _)| n.id.link).collect::<Vec<_>>(),
-                &news.iter().map(|(n, _)| n.tenant.0).collect::<Vec<_>>(),
-                &news.iter().map(|(n, _)| n.platform.map(Platform::number)).collect::<Vec<_>>(),
-                &news.iter().map(|(_, e)| i16::from_ne_bytes(e.0.to_ne_bytes())).collect::<Vec<_>>(),
-                &news.iter().map(|(n, _)| n.reason.map(Reason::number)).collect::<Vec<_>>(),
-                &news.iter().map(|(n, _)| n.provider_id.as_deref()).collect::<Vec<_>>(),
-                &news.iter().map(|(n, _)| n.at).collect::<Vec<_>>(),
-            ],
-        )
-        .await?;
-    Ok(())
+    let parameters: Parameters<'_> = vec![
+        Box::new(news.iter().map(|(n, _)| n.id.run.0).collect::<Vec<_>>()),
+        Box::new(news.iter().map(|(n, _)| n.id.subject).collect::<Vec<_>>()),
+        Box::new(news.iter().map(|(n, _)| n.id.link).collect::<Vec<_>>()),
+        Box::new(news.iter().map(|(n, _)| n.tenant.0).collect::<Vec<_>>()),
+        Box::new(news.iter().map(|(n, _)| n.platform.map(Platform::number)).collect::<Vec<_>>()),
+        Box::new(news.iter().map(|(_, e)| i16::from_ne_bytes(e.0.to_ne_bytes())).collect::<Vec<_>>()),
+        Box::new(news.iter().map(|(n, _)| n.reason.map(Reason::number)).collect::<Vec<_>>()),
+        Box::new(news.iter().map(|(n, _)| n.provider_id.as_deref()).collect::<Vec<_>>()),
+        Box::new(news.iter().map(|(n, _)| n.at).collect::<Vec<_>>()),
+    ];
+    Ready::new(client, INSERT, parameters).await.map(Some)
 }
 
-async fn copy(transaction: &Transaction<'_>, news: &[(News, Evidence)]) -> Result<()> {
-    let statement = transaction.prepare_cached(COPY).await?;
-    let sink = transaction.copy_in(&statement).await?;
+async fn copy(client: &Object, statement: &Statement, news: &[(News, Evidence)]) -> Result<()> {
+    let sink = client.copy_in(statement).await?;
     let mut rows = pin!(BinaryCopyInWriter::new(sink, &COPIED));
     for (n, evidence) in news {
         let at = |bits: u16| Some(n.at).filter(|_| evidence.0 & bits != 0);

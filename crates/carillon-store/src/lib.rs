@@ -5,6 +5,7 @@
 
 mod accept;
 mod apps;
+mod begun;
 mod cascades;
 mod claim;
 mod commit;

@@ -10,7 +10,7 @@ use crate::{Result, Store};
 use carillon_domain::chunk::Positions;
 use carillon_domain::ids::{ChunkId, NotificationId, RunId};
 use carillon_failpoint::Point;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Transaction};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -106,7 +106,7 @@ pub struct DuePaused {
 }
 
 /// Sets chunks aside that are locked by this transaction, as far as their notifications are paused; how many.
-pub(crate) async fn set_aside(transaction: &Transaction<'_>, chunks: &[ChunkId]) -> Result<u64> {
+pub(crate) async fn set_aside(transaction: &impl GenericClient, chunks: &[ChunkId]) -> Result<u64> {
     if chunks.is_empty() {
         return Ok(0);
     }

@@ -2,10 +2,10 @@
 
 mod write;
 
+use crate::begun::Begun;
 use crate::cascades::{CascadeTouch, touch_cascades};
 use crate::claim::{ChunkRow, LEASE, lock_chunks};
-use crate::commit::commit;
-use crate::first_word::{can_be_first, write_first};
+use crate::first_word::{can_be_first, commit_first};
 use crate::pausing::set_aside;
 use crate::statuses::{DeliveryId, News, write_news};
 use crate::{Error, Result, Store};
@@ -16,10 +16,11 @@ use carillon_domain::ids::{ChunkId, RunId};
 use carillon_domain::notification::State;
 use carillon_domain::outcome::{Outcome, Progress, TokenVerdict};
 use carillon_failpoint::Point;
+use deadpool_postgres::Object;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use write::{WRITE, retire_tokens, write_chunks};
+use write::{retire_tokens, writing};
 
 /// `due_at` is moved on only when less than this is left: moving it costs an index entry.
 const DUE_SLACK: SignedDuration = SignedDuration::from_secs(10);
@@ -78,12 +79,11 @@ impl Store {
 
     /// With `first`, nothing may be known of any message that is reported on for the first time; [`Error::Duplicate`] if something is.
     async fn report_by(&self, reports: &[ChunkReport], slot: i16, first: bool) -> Result<Reported> {
-        let mut connection = self.connection().await?;
-        let transaction = connection.transaction().await?;
         let mut ids: Vec<ChunkId> = reports.iter().map(|r| r.chunk).collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut rows = lock_chunks(&transaction, &ids).await?;
+        let lock = async |client: &Object| lock_chunks(client, &ids).await;
+        let (transaction, mut rows) = Begun::with(self.connection().await?, lock).await?;
         let mut effects = Effects::default();
         let mut written = Vec::with_capacity(rows.len());
         // What nobody answers for, because the chunk's row is gone, is stopped.
@@ -97,25 +97,27 @@ impl Store {
             let mine = by_chunk.remove(&row.id).unwrap_or_default();
             written.push(apply(row, reports, &mine, &mut effects, &mut out));
         }
+        let client = transaction.client()?;
         if out.now.is_none() {
-            out.now = Some(transaction.query_one("SELECT now()", &[]).await?.get(0));
+            out.now = Some(client.query_one("SELECT now()", &[]).await?.get(0));
         }
-        let write = transaction.prepare_cached(WRITE).await?;
-        let writing = write_chunks(&transaction, &write, &rows, &written);
+        let writing = writing(client, &rows, &written).await?;
         let paused = rows.iter().zip(&written).filter(|(row, w)| row.state == Some(State::Paused) && w.released);
         let paused: Vec<ChunkId> = paused.map(|(row, _)| row.id).collect();
         let alone = paused.is_empty() && effects.cascades.is_empty() && effects.retired.is_empty();
         if first && alone && !effects.repeated && can_be_first(&effects.news) {
-            write_first(&transaction, writing, effects.news, slot).await?;
+            commit_first(transaction, Point::ReportCommit, writing, effects.news, slot).await?;
         } else {
-            writing.await?;
-            set_aside(&transaction, &paused).await?;
-            touch_cascades(&transaction, &effects.cascades).await?;
-            retire_tokens(&transaction, &effects.retired).await?;
-            write_news(&transaction, effects.news, slot).await?;
+            if let Some(writing) = writing {
+                writing.send(client).await?;
+            }
+            set_aside(client, &paused).await?;
+            touch_cascades(client, &effects.cascades).await?;
+            retire_tokens(client, &effects.retired).await?;
+            write_news(client, effects.news, slot).await?;
+            transaction.commit(Point::ReportCommit).await?;
         }
         out.sent = effects.sent;
-        commit(transaction, Point::ReportCommit).await?;
         Ok(out)
     }
 }

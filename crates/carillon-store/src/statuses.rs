@@ -1,6 +1,7 @@
 //! Evidence about deliveries: written by reports and receipts with one upsert, counted by what is new, told in batches.
 
 use crate::Result;
+use crate::begun::{Parameters, Ready};
 use crate::status_batch::{StatusChange, encode};
 use carillon_domain::delivery_status::{Evidence, Reason, Status, Tally};
 use carillon_domain::ids::{RunId, TenantKey};
@@ -71,9 +72,9 @@ const UPSERT: &str = "
     WHERE d.bits | excluded.bits <> d.bits
     RETURNING run_id, subject, link, prev, bits, reason, platform";
 
-pub(crate) const TELL: &str = "INSERT INTO status_batches (changes, due_at) VALUES ($1, now())";
+const TELL: &str = "INSERT INTO status_batches (changes, due_at) VALUES ($1, now())";
 
-pub(crate) const COUNT: &str = "
+const COUNT: &str = "
     INSERT INTO run_counters AS c (run_id, channel, slot, suppressed, cancelled, expired, unknown, failed, sent,
         undelivered, delivered, displayed, dismissed, opened, clicked)
     SELECT * FROM unnest($1::uuid[], $2::int2[], $3::int2[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
@@ -96,8 +97,10 @@ pub(crate) async fn write_news(client: &impl GenericClient, news: Vec<News>, slo
     }
     let changes = upsert(client, &news).await?;
     let (tallies, told) = sum_up(&changes);
-    count(client, &tallies, slot).await?;
-    tell(client, &told).await
+    for statement in [counting(client, &tallies, slot).await?, telling(client, &told).await?].into_iter().flatten() {
+        statement.send(client).await?;
+    }
+    Ok(())
 }
 
 /// What changes add to the counters, and what of them is to be told.
@@ -200,31 +203,31 @@ async fn upsert(client: &impl GenericClient, news: &[(News, Evidence)]) -> Resul
         .collect())
 }
 
-pub(crate) async fn count(client: &impl GenericClient, tallies: &Tallies, slot: i16) -> Result<()> {
+/// Adds to the counters, if there is anything to add.
+pub(crate) async fn counting<'a>(
+    client: &impl GenericClient,
+    tallies: &Tallies,
+    slot: i16,
+) -> Result<Option<Ready<'a>>> {
     let tallies: Vec<_> = tallies.iter().filter(|(_, t)| !t.is_zero()).collect();
     if tallies.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let runs: Vec<Uuid> = tallies.iter().map(|((run, _), _)| *run).collect();
     let channels: Vec<i16> = tallies.iter().map(|((_, channel), _)| *channel).collect();
-    let slots = vec![slot; tallies.len()];
-    let columns: Vec<Vec<i64>> = (1..13).map(|s| tallies.iter().map(|(_, t)| t.0[s]).collect()).collect();
-    let mut parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![&runs, &channels, &slots];
-    parameters.extend(columns.iter().map(|c| c as &(dyn tokio_postgres::types::ToSql + Sync)));
-    let statement = client.prepare_cached(COUNT).await?;
-    client.execute(&statement, &parameters).await?;
-    Ok(())
+    let mut parameters: Parameters<'_> = vec![Box::new(runs), Box::new(channels), Box::new(vec![slot; tallies.len()])];
+    for status in 1..13 {
+        parameters.push(Box::new(tallies.iter().map(|(_, t)| t.0[status]).collect::<Vec<i64>>()));
+    }
+    Ready::new(client, COUNT, parameters).await.map(Some)
 }
 
-/// Leaves a batch to be told; the status collector's pump publishes it.
-pub(crate) async fn tell(client: &impl GenericClient, changes: &[StatusChange]) -> Result<()> {
+/// Leaves a batch to be told, if there is anything to tell; the status collector's pump publishes it.
+pub(crate) async fn telling<'a>(client: &impl GenericClient, changes: &[StatusChange]) -> Result<Option<Ready<'a>>> {
     if changes.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let bytes = encode(changes)?;
-    let statement = client.prepare_cached(TELL).await?;
-    client.execute(&statement, &[&bytes]).await?;
-    Ok(())
+    Ready::new(client, TELL, vec![Box::new(encode(changes)?)]).await.map(Some)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use carillon_domain::chunk::Positions;
 use carillon_domain::ids::{ChunkId, RunId, TenantKey};
 use carillon_domain::notification::State;
 use carillon_domain::platform::Platform;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::GenericClient;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -99,7 +99,7 @@ const LOCK: &str = "
     FOR UPDATE OF c";
 
 /// Locks chunk rows in the order that everybody keeps. Rows that do not exist (any more) are simply absent.
-pub(crate) async fn lock_chunks(transaction: &Transaction<'_>, ids: &[ChunkId]) -> Result<Vec<ChunkRow>> {
+pub(crate) async fn lock_chunks(transaction: &impl GenericClient, ids: &[ChunkId]) -> Result<Vec<ChunkRow>> {
     let runs: Vec<Uuid> = ids.iter().map(|c| c.run.0).collect();
     let numbers: Vec<i32> = ids.iter().map(|c| c.number as i32).collect();
     let statement = transaction.prepare_cached(LOCK).await?;

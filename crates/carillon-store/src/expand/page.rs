@@ -1,16 +1,18 @@
 //! What a page's commit writes: chunk rows, cascade rows, who is not tried, the cursor.
 
 use crate::Result;
+use crate::begun::{Begun, Parameters, Ready};
 use crate::statuses::{DeliveryId, News, write_news};
 use carillon_domain::cascade::Unless;
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{AppKey, DeviceKey, NotificationId, RunId, TenantKey};
 use carillon_domain::person::Person;
 use carillon_domain::platform::{Lane, Platform};
+use carillon_failpoint::Point;
 use deadpool_postgres::Object;
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use std::sync::LazyLock;
-use tokio_postgres::Statement;
 
 /// A chunk to insert.
 pub struct NewChunk {
@@ -92,26 +94,30 @@ pub struct Page {
     pub rests: bool,
 }
 
-/// Writes pages inside the transaction that is open on the connection.
-pub(super) async fn write(
-    connection: &Object,
+/// Writes pages, and commits them.
+pub(super) async fn commit(
+    transaction: Begun,
     pages: &[Page],
     now: Timestamp,
     slot: i16,
     publisher: Option<i32>,
 ) -> Result<()> {
-    let chunks = connection.prepare_cached(INSERT_CHUNKS).await?;
-    let cascades = connection.prepare_cached(INSERT_CASCADES).await?;
-    let advanced = connection.prepare_cached(&ADVANCE).await?;
-    // One way there and back for all three. They are sent in this order and worked off in it: what is advanced looks for cascades.
-    futures::try_join!(
-        insert_chunks(connection, &chunks, pages, publisher),
-        insert_cascades(connection, &cascades, pages),
-        advance(connection, &advanced, pages),
-    )?;
+    let client = transaction.client()?;
+    // What is advanced looks for cascades.
+    let writing = [
+        chunks(client, pages, publisher).await?,
+        cascades(client, pages).await?,
+        Some(Ready::new(client, &ADVANCE, advance(pages)).await?),
+    ];
+    let writing: Vec<Ready<'_>> = writing.into_iter().flatten().collect();
     let news: Vec<News> =
         pages.iter().flat_map(|page| page.suppressed.iter().map(|s| not_tried(page, s, now))).collect();
-    write_news(connection, news, slot).await
+    if news.is_empty() {
+        return transaction.commit_behind(Point::PagesCommit, writing).await;
+    }
+    try_join_all(writing.into_iter().map(|statement| statement.send(client))).await?;
+    write_news(client, news, slot).await?;
+    transaction.commit(Point::PagesCommit).await
 }
 
 fn not_tried(page: &Page, suppressed: &Suppressed, now: Timestamp) -> News {
@@ -141,46 +147,36 @@ const INSERT_CHUNKS: &str = "
          AS c(run_id, chunk, notification_id, tenant_key, app_key, platform, lane, device_keys, person_numbers, states,
               run_started_at, expires_at, published, lease)";
 
-async fn insert_chunks(
-    connection: &Object,
-    statement: &Statement,
-    pages: &[Page],
-    publisher: Option<i32>,
-) -> Result<()> {
+async fn chunks<'a>(client: &Object, pages: &'a [Page], publisher: Option<i32>) -> Result<Option<Ready<'a>>> {
     let all: Vec<(&Page, i32, &NewChunk)> = pages
         .iter()
         .flat_map(|p| p.chunks.iter().enumerate().map(move |(i, c)| (p, p.first_chunk + i as i32, c)))
         .collect();
     if all.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let keys = |c: &NewChunk| c.devices.iter().flat_map(|d| d.0.to_be_bytes()).collect::<Vec<u8>>();
     let persons = |c: &NewChunk| {
         c.person_numbers.as_ref().map(|all| all.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>())
     };
-    connection
-        .execute(
-            statement,
-            &[
-                &all.iter().map(|(p, ..)| p.run.0).collect::<Vec<_>>(),
-                &all.iter().map(|(_, n, _)| *n).collect::<Vec<_>>(),
-                &all.iter().map(|(p, ..)| p.notification_id.0).collect::<Vec<_>>(),
-                &all.iter().map(|(p, ..)| p.tenant_key.0).collect::<Vec<_>>(),
-                &all.iter().map(|(p, ..)| p.app_key.0).collect::<Vec<_>>(),
-                &all.iter().map(|(.., c)| c.platform.number()).collect::<Vec<_>>(),
-                &all.iter().map(|(p, ..)| p.lane.number()).collect::<Vec<_>>(),
-                &all.iter().map(|(.., c)| keys(c)).collect::<Vec<_>>(),
-                &all.iter().map(|(.., c)| persons(c)).collect::<Vec<_>>(),
-                &all.iter().map(|(.., c)| vec![0u8; c.devices.len()]).collect::<Vec<_>>(),
-                &all.iter().map(|(p, ..)| p.run_started_at).collect::<Vec<_>>(),
-                &all.iter().map(|(p, ..)| p.expires_at).collect::<Vec<_>>(),
-                &all.iter().map(|(.., c)| c.published).collect::<Vec<_>>(),
-                &all.iter().map(|(.., c)| c.lease).collect::<Vec<_>>(),
-                &publisher,
-            ],
-        )
-        .await?;
-    Ok(())
+    let parameters: Parameters<'_> = vec![
+        Box::new(all.iter().map(|(p, ..)| p.run.0).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(_, n, _)| *n).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(p, ..)| p.notification_id.0).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(p, ..)| p.tenant_key.0).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(p, ..)| p.app_key.0).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(.., c)| c.platform.number()).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(p, ..)| p.lane.number()).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(.., c)| keys(c)).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(.., c)| persons(c)).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(.., c)| vec![0u8; c.devices.len()]).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(p, ..)| p.run_started_at).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(p, ..)| p.expires_at).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(.., c)| c.published).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(.., c)| c.lease).collect::<Vec<_>>()),
+        Box::new(publisher),
+    ];
+    Ready::new(client, INSERT_CHUNKS, parameters).await.map(Some)
 }
 
 const INSERT_CASCADES: &str = "
@@ -194,31 +190,26 @@ const INSERT_CASCADES: &str = "
          AS c(run_id, person_number, notification_id, tenant_key, app_key, person, phone, locale, unless, within_seconds,
               open_devices, fires)";
 
-async fn insert_cascades(connection: &Object, statement: &Statement, pages: &[Page]) -> Result<()> {
+async fn cascades<'a>(client: &Object, pages: &'a [Page]) -> Result<Option<Ready<'a>>> {
     let all: Vec<(&Page, &NewCascade)> = pages.iter().flat_map(|p| p.cascades.iter().map(move |c| (p, c))).collect();
     if all.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    connection
-        .execute(
-            statement,
-            &[
-                &all.iter().map(|(p, _)| p.run.0).collect::<Vec<_>>(),
-                &all.iter().map(|(_, c)| c.person_number).collect::<Vec<_>>(),
-                &all.iter().map(|(p, _)| p.notification_id.0).collect::<Vec<_>>(),
-                &all.iter().map(|(p, _)| p.tenant_key.0).collect::<Vec<_>>(),
-                &all.iter().map(|(p, _)| p.app_key.0).collect::<Vec<_>>(),
-                &all.iter().map(|(_, c)| c.person.key()).collect::<Vec<_>>(),
-                &all.iter().map(|(_, c)| c.phone.as_deref()).collect::<Vec<_>>(),
-                &all.iter().map(|(_, c)| c.locale.as_deref()).collect::<Vec<_>>(),
-                &all.iter().map(|(_, c)| c.unless.number()).collect::<Vec<_>>(),
-                &all.iter().map(|(_, c)| c.within as i32).collect::<Vec<_>>(),
-                &all.iter().map(|(_, c)| c.open_devices).collect::<Vec<_>>(),
-                &all.iter().map(|(_, c)| c.fires).collect::<Vec<_>>(),
-            ],
-        )
-        .await?;
-    Ok(())
+    let parameters: Parameters<'_> = vec![
+        Box::new(all.iter().map(|(p, _)| p.run.0).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(_, c)| c.person_number).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(p, _)| p.notification_id.0).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(p, _)| p.tenant_key.0).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(p, _)| p.app_key.0).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(_, c)| c.person.key()).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(_, c)| c.phone.as_deref()).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(_, c)| c.locale.as_deref()).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(_, c)| c.unless.number()).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(_, c)| c.within as i32).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(_, c)| c.open_devices).collect::<Vec<_>>()),
+        Box::new(all.iter().map(|(_, c)| c.fires).collect::<Vec<_>>()),
+    ];
+    Ready::new(client, INSERT_CASCADES, parameters).await.map(Some)
 }
 
 /// Where nothing was queued by any page of the run, and no cascade waits, it is finished as its last page is committed.
@@ -245,24 +236,18 @@ static ADVANCE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-async fn advance(connection: &Object, statement: &Statement, pages: &[Page]) -> Result<()> {
+fn advance(pages: &[Page]) -> Parameters<'_> {
     let pushes = |p: &Page| p.chunks.iter().map(|c| c.devices.len() as i64).sum::<i64>() + p.suppressed.len() as i64;
-    connection
-        .execute(
-            statement,
-            &[
-                &pages.iter().map(|p| p.notification_id.0).collect::<Vec<_>>(),
-                &pages.iter().map(|p| p.run.0).collect::<Vec<_>>(),
-                &pages.iter().map(|p| p.run_started_at).collect::<Vec<_>>(),
-                &pages.iter().map(|p| p.expires_at).collect::<Vec<_>>(),
-                &pages.iter().map(|p| p.cursor.as_deref()).collect::<Vec<_>>(),
-                &pages.iter().map(|p| p.chunks.len() as i32).collect::<Vec<_>>(),
-                &pages.iter().map(|p| p.persons).collect::<Vec<_>>(),
-                &pages.iter().map(pushes).collect::<Vec<_>>(),
-                &pages.iter().map(|p| p.last).collect::<Vec<_>>(),
-                &pages.iter().map(|p| p.rests).collect::<Vec<_>>(),
-            ],
-        )
-        .await?;
-    Ok(())
+    vec![
+        Box::new(pages.iter().map(|p| p.notification_id.0).collect::<Vec<_>>()),
+        Box::new(pages.iter().map(|p| p.run.0).collect::<Vec<_>>()),
+        Box::new(pages.iter().map(|p| p.run_started_at).collect::<Vec<_>>()),
+        Box::new(pages.iter().map(|p| p.expires_at).collect::<Vec<_>>()),
+        Box::new(pages.iter().map(|p| p.cursor.as_deref()).collect::<Vec<_>>()),
+        Box::new(pages.iter().map(|p| p.chunks.len() as i32).collect::<Vec<_>>()),
+        Box::new(pages.iter().map(|p| p.persons).collect::<Vec<_>>()),
+        Box::new(pages.iter().map(pushes).collect::<Vec<_>>()),
+        Box::new(pages.iter().map(|p| p.last).collect::<Vec<_>>()),
+        Box::new(pages.iter().map(|p| p.rests).collect::<Vec<_>>()),
+    ]
 }

@@ -2,13 +2,13 @@
 
 use super::Written;
 use crate::Result;
+use crate::begun::{Parameters, Ready};
 use crate::claim::{ChunkRow, LEASE};
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Object};
 use jiff::Timestamp;
-use tokio_postgres::Statement;
 use uuid::Uuid;
 
-pub(super) const WRITE: &str = "
+const WRITE: &str = "
     UPDATE chunks c SET states = w.states, not_before = w.not_before, idle_claims = w.idle_claims, outstanding = w.outstanding,
         lease_until = CASE w.hold WHEN 1 THEN now() + $9::float8 * interval '1 second' WHEN 2 THEN NULL ELSE c.lease_until END,
         due_at = w.due_at
@@ -29,36 +29,30 @@ const RETIRE: &str = "
     )
     UPDATE devices d SET state = 3, reason = 3, state_at = now() FROM dead WHERE d.device_key = dead.device_key";
 
-pub(super) async fn write_chunks(
-    transaction: &Transaction<'_>,
-    statement: &Statement,
-    rows: &[ChunkRow],
+pub(super) async fn writing<'a>(
+    client: &Object,
+    rows: &'a [ChunkRow],
     written: &[Written],
-) -> Result<()> {
+) -> Result<Option<Ready<'a>>> {
     if rows.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    transaction
-        .execute(
-            statement,
-            &[
-                &rows.iter().map(|r| r.id.run.0).collect::<Vec<Uuid>>(),
-                &rows.iter().map(|r| r.id.number as i32).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.positions.states()).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.positions.not_before_bytes()).collect::<Vec<_>>(),
-                &written.iter().map(|w| w.idle_claims).collect::<Vec<_>>(),
-                &written.iter().map(|w| w.outstanding).collect::<Vec<_>>(),
-                &written.iter().map(|w| w.hold as i16).collect::<Vec<_>>(),
-                &written.iter().map(|w| w.due_at).collect::<Vec<_>>(),
-                &LEASE.as_secs_f64(),
-            ],
-        )
-        .await?;
-    Ok(())
+    let parameters: Parameters<'_> = vec![
+        Box::new(rows.iter().map(|r| r.id.run.0).collect::<Vec<Uuid>>()),
+        Box::new(rows.iter().map(|r| r.id.number as i32).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|r| r.positions.states()).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|r| r.positions.not_before_bytes()).collect::<Vec<_>>()),
+        Box::new(written.iter().map(|w| w.idle_claims).collect::<Vec<_>>()),
+        Box::new(written.iter().map(|w| w.outstanding).collect::<Vec<_>>()),
+        Box::new(written.iter().map(|w| w.hold as i16).collect::<Vec<_>>()),
+        Box::new(written.iter().map(|w| w.due_at).collect::<Vec<_>>()),
+        Box::new(LEASE.as_secs_f64()),
+    ];
+    Ready::new(client, WRITE, parameters).await.map(Some)
 }
 
 pub(super) async fn retire_tokens(
-    transaction: &Transaction<'_>,
+    transaction: &impl GenericClient,
     retired: &[(i64, i32, Option<Timestamp>)],
 ) -> Result<()> {
     if retired.is_empty() {
