@@ -125,3 +125,22 @@ async fn a_replica_that_drains_finishes_what_is_in_flight_and_gives_the_rest_bac
     next.stop().await.expect("a clean drain");
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_takes_its_time_does_not_keep_the_next_messages_waiting() {
+    let world = World::new().await;
+    let people: Vec<_> = (0..20).map(|i| crate::world::Somebody { devices: 0, ..reachable(i) }).collect();
+    let sent = world.send(Sms::default(), 60, &people).await;
+    // What became of a message cannot be written.
+    world.sql.batch_execute("BEGIN; LOCK TABLE deliveries IN SHARE MODE").await.unwrap();
+    let service = world.service(&[("CARILLON_CASCADE__REQUESTS", "1")]).await;
+    world.eventually("the gateway has them all", async || world.texts().len() == 20).await;
+    let open = "SELECT count(*) FROM cascades WHERE state = 2";
+    assert_eq!(world.sql.query_one(open, &[]).await.unwrap().get::<_, i64>(0), 20, "nothing is committed");
+    world.sql.batch_execute("COMMIT").await.unwrap();
+    world.settled(sent.run).await;
+    assert_eq!(world.count(sent.run, 2, "sent").await, 20);
+    assert_eq!(world.texts().len(), 20);
+    service.stop().await.expect("a clean drain");
+    world.end().await;
+}
