@@ -82,7 +82,7 @@ async fn run() -> anyhow::Result<bool> {
     let options = Options::from_environment()?;
     let mut report = Report::new(&options);
     report.resume(options.fresh)?;
-    let platform = Platform::start(&options.directory).await?;
+    let platform = Platform::start(&options.directory, options.size).await?;
     let outcome = rows::run(&platform, &options, &mut report).await;
     platform.stop().await;
     report.write()?;

@@ -2,6 +2,7 @@
 
 use crate::fleet::{REPLICAS, Replica, SERVICES};
 use crate::http::Http;
+use crate::options::Size;
 use crate::ports::Ports;
 use crate::proxy::Proxy;
 use crate::settings;
@@ -16,6 +17,9 @@ use std::path::Path;
 use std::time::Instant;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls};
+
+/// What of a full run's requests the simulators keep in whole: a million, so that the first of two that are the same is still there to be compared.
+const KEPT_IN_FULL: usize = 4 << 30;
 
 /// What lies behind a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +69,7 @@ impl Platform {
     ///
     /// # Errors
     /// What did not come up, and why.
-    pub(crate) async fn start(directory: &Path) -> Result<Self> {
+    pub(crate) async fn start(directory: &Path, size: Size) -> Result<Self> {
         let began = Instant::now();
         std::fs::create_dir_all(directory.join("logs"))?;
         std::fs::create_dir_all(directory.join("stack"))?;
@@ -80,7 +84,11 @@ impl Platform {
         let store = carillon_store::Store::open(&carillon_store::Config::new(database_url.clone()), "faults")?;
         store.migrate().await?;
         let ca = directory.join("sim-ca.pem");
-        let sim = Sim::start(provider_sim::Config { ca_path: Some(ca.clone()), ..Default::default() }).await?;
+        let mut config = provider_sim::Config { ca_path: Some(ca.clone()), ..Default::default() };
+        if size == Size::Full {
+            config.keep_bytes = KEPT_IN_FULL;
+        }
+        let sim = Sim::start(config).await?;
 
         let mut ports = Ports::default();
         let mut addresses = || (0..REPLICAS).map(|_| ports.address()).collect::<Result<Vec<_>>>();

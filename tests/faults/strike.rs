@@ -10,7 +10,9 @@ use crate::stack::Server;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Results that a dispatcher may not have reported yet, of one chunk (ledger, section 4).
 const UNREPORTED: u64 = 64;
@@ -105,7 +107,7 @@ fn provider_of(service: &str) -> Option<&'static str> {
     ["apns", "fcm", "webpush"].into_iter().find(|name| service.strip_prefix("dispatcher-") == Some(name))
 }
 
-/// Does it. Returns when it is over, but for black holes and standstills: these end in `later`.
+/// Does it. Returns when it is over, but for black holes and standstills: these end by `wounds`.
 ///
 /// # Errors
 /// If a process had ended by itself, or cannot be started again.
@@ -114,7 +116,7 @@ pub(crate) async fn strike<'a>(
     fault: Fault,
     dice: &mut Dice,
     excused: &mut Excused,
-    later: &mut Vec<(tokio::time::Instant, Heal<'a>)>,
+    wounds: &Wounds<'a>,
     row: &mut Row,
 ) -> Result<Sight> {
     let wait = dice.between(200, 1_500);
@@ -136,7 +138,7 @@ pub(crate) async fn strike<'a>(
             excused.add(victim, &sight);
             victim.signal(Signal::STOP);
             row.strike(&format!("SIGSTOP {} for {} s", victim.name(), STANDSTILL.as_secs()), &sight);
-            later.push((tokio::time::Instant::now() + STANDSTILL, Heal::Continue(victim)));
+            wounds.add(STANDSTILL, Heal::Continue(victim));
             sight
         }
         Fault::Restart(server) => {
@@ -169,7 +171,7 @@ pub(crate) async fn strike<'a>(
             let victim = busiest(platform, service, dice).await?;
             let sight = cut(platform, victim, way, None, excused, row).await;
             row.strike(&format!("black hole {} to {}, {} s", victim.name(), way.name(), BLACK_HOLE.as_secs()), &sight);
-            later.push((tokio::time::Instant::now() + BLACK_HOLE, Heal::Flow(victim, way)));
+            wounds.add(BLACK_HOLE, Heal::Flow(victim, way));
             sight
         }
     };
@@ -202,7 +204,7 @@ async fn cut(
 }
 
 /// What ends a fault that lasts.
-pub(crate) enum Heal<'a> {
+enum Heal<'a> {
     /// SIGCONT.
     Continue(&'a Replica),
     /// Bytes pass again.
@@ -210,12 +212,44 @@ pub(crate) enum Heal<'a> {
 }
 
 impl Heal<'_> {
-    /// Ends it.
-    pub(crate) fn end(&self, platform: &Platform) {
+    fn end(&self, platform: &Platform) {
         match self {
             Self::Continue(victim) => victim.signal(Signal::CONT),
             Self::Flow(victim, way) => platform.ways(victim, *way).iter().for_each(|proxy| proxy.stall(false)),
         }
+    }
+}
+
+/// Faults that last, and when each ends.
+#[derive(Default)]
+pub(crate) struct Wounds<'a>(Mutex<Vec<(Instant, Heal<'a>)>>);
+
+impl<'a> Wounds<'a> {
+    fn add(&self, lasting: Duration, heal: Heal<'a>) {
+        self.open().push((Instant::now() + lasting, heal));
+    }
+
+    /// Ends each in its time, whatever is done meanwhile: the next fault may wait for something that lasting ones keep from happening.
+    pub(crate) async fn heal(&self, platform: &Platform) -> Infallible {
+        loop {
+            self.open().retain(|(due, heal)| {
+                let lasts = Instant::now() < *due;
+                if !lasts {
+                    heal.end(platform);
+                }
+                lasts
+            });
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether nothing lasts.
+    pub(crate) fn are_healed(&self) -> bool {
+        self.open().is_empty()
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<(Instant, Heal<'a>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,13 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # Processes by their recorded ids: are they alive, how they begin and end. Sourced by stack.sh.
 
-# A recorded pid counts only while its command line carries the mark: after a reboot the number may be anybody's.
+# A recorded pid counts only while its command line carries the mark: after a reboot the number may be anybody's. One that is ending has lost
+# its command line, and shows its name in brackets, before it closes its sockets.
 alive() { # pid mark
-  [[ -n $1 ]] && ps -ww -p "$1" -o args= 2>/dev/null | grep -qF -- "$2"
+  local line
+  [[ -n $1 ]] || return 1
+  line=$(ps -ww -p "$1" -o stat= -o args= 2>/dev/null) || return 1
+  [[ $line == *"$2"* || $line =~ ^[^Z\ ]+\ +\[[^]]+\]$ ]]
 }
 
 recorded() { # pid file

@@ -9,7 +9,7 @@ use crate::platform::Platform;
 use crate::reconcile::{drained, join};
 use crate::report::Row;
 use crate::sampler::Sampler;
-use crate::strike::{Amounts, Excused, Fault, Heal, schedule, strike};
+use crate::strike::{Amounts, Excused, Fault, Wounds, schedule, strike};
 use anyhow::Result;
 use provider_sim::{Conditions, Provider};
 use serde_json::json;
@@ -121,37 +121,29 @@ async fn rage(
     dice: &mut Dice,
 ) -> Result<Excused> {
     let mut excused = Excused::default();
-    let mut later: Vec<(tokio::time::Instant, Heal<'_>)> = Vec::new();
+    let wounds = Wounds::default();
     let count = faults.len();
-    for (number, fault) in faults.into_iter().enumerate() {
-        tokio::time::sleep(dice.between(300, 2_000)).await;
-        heal(platform, &mut later, false).await;
-        let sight = strike(platform, fault, dice, &mut excused, &mut later, row).await?;
-        row.say(format!(
-            "{}/{count} {fault:?}: ready {:?}, unacked {:?}, open {}, promised {}",
-            number + 1,
-            sight.ready,
-            sight.unacked,
-            sight.open,
-            feeder.promised()
-        ));
+    let raging = async {
+        for (number, fault) in faults.into_iter().enumerate() {
+            tokio::time::sleep(dice.between(300, 2_000)).await;
+            let sight = strike(platform, fault, dice, &mut excused, &wounds, row).await?;
+            row.say(format!(
+                "{}/{count} {fault:?}: ready {:?}, unacked {:?}, open {}, promised {}",
+                number + 1,
+                sight.ready,
+                sight.unacked,
+                sight.open,
+                feeder.promised()
+            ));
+        }
+        while !wounds.are_healed() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        raged = raging => raged?,
+        never = wounds.heal(platform) => match never {},
     }
-    heal(platform, &mut later, true).await;
     Ok(excused)
-}
-
-/// Ends what has lasted long enough; all of it, in its time, at the end.
-async fn heal(platform: &Platform, later: &mut Vec<(tokio::time::Instant, Heal<'_>)>, all: bool) {
-    let mut kept = Vec::new();
-    for (due, heal) in later.drain(..) {
-        if all {
-            tokio::time::sleep_until(due).await;
-        }
-        if due <= tokio::time::Instant::now() {
-            heal.end(platform);
-        } else {
-            kept.push((due, heal));
-        }
-    }
-    *later = kept;
 }

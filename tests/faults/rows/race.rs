@@ -56,7 +56,8 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     let caller = Caller::new(&platform.http, &tenant.key);
     let calls = persons.div_ceil(per_call);
     for call in 0..calls {
-        round(platform, &tenant, &caller, &mut row, kills / calls, &mut dice, call).await?;
+        let kills = kills * (call + 1) / calls - kills * call / calls;
+        round(platform, &tenant, &caller, &mut row, kills, &mut dice, call).await?;
     }
     Ok(row)
 }

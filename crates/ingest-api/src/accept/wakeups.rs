@@ -11,6 +11,8 @@ use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
 use carillon_wire::topology;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -28,21 +30,52 @@ const PAUSES: [Duration; 5] = [
 /// A committed notification that is due now, with its request's position in its trace.
 pub(super) type News = (NotificationId, TenantKey, AppKey, Lane, RemoteContext);
 
+/// Wake-ups that were left to the scan since the broker took one: said once, and how many when it takes them again.
+#[derive(Default)]
+struct Left(AtomicU64);
+
+impl Left {
+    fn one_more(&self, why: &str) {
+        if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(why, "wake-ups are left to the scan");
+        }
+    }
+
+    /// The broker took one; how many it did not take before.
+    fn taken(&self) -> u64 {
+        // Nothing is written as long as nothing was left.
+        let left = if self.0.load(Ordering::Relaxed) == 0 { 0 } else { self.0.swap(0, Ordering::Relaxed) };
+        if left > 0 {
+            tracing::info!(left, "the broker takes wake-ups again");
+        }
+        left
+    }
+}
+
 /// Hands wake-ups to the publisher without waiting.
-pub(super) struct Wakeups(mpsc::Sender<Outgoing>);
+pub(super) struct Wakeups {
+    queue: mpsc::Sender<Outgoing>,
+    left: Arc<Left>,
+}
+
+/// What was handed over, for [`publish`].
+pub(super) struct Handed {
+    queue: mpsc::Receiver<Outgoing>,
+    left: Arc<Left>,
+}
 
 impl Wakeups {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Outgoing>) {
+    pub(super) fn new() -> (Self, Handed) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), receiver)
+        let left = Arc::<Left>::default();
+        (Self { queue: sender, left: Arc::clone(&left) }, Handed { queue: receiver, left })
     }
 
     /// One message per lane and 64 notifications.
     pub(super) fn wake(&self, news: Vec<News>) {
         for message in messages(news) {
-            if self.0.try_send(message).is_err() {
-                tracing::warn!("the broker takes too little: wake-ups are left to the scan");
-                return;
+            if self.queue.try_send(message).is_err() {
+                self.left.one_more("the broker takes too little");
             }
         }
     }
@@ -86,12 +119,13 @@ fn named_trace(group: &[&News]) -> RemoteContext {
 }
 
 /// Publishes until the last sender is gone and everything is confirmed or given up.
-pub(super) async fn publish(mut messages: mpsc::Receiver<Outgoing>, publisher: Publisher, stopping: CancellationToken) {
+pub(super) async fn publish(handed: Handed, publisher: Publisher, stopping: CancellationToken) {
+    let Handed { queue: mut messages, left } = handed;
     let mut unconfirmed = FuturesUnordered::new();
     loop {
         tokio::select! {
             message = messages.recv(), if unconfirmed.len() < WAITING => match message {
-                Some(message) => unconfirmed.push(deliver(&publisher, message, &stopping)),
+                Some(message) => unconfirmed.push(deliver(&publisher, message, &stopping, &left)),
                 None => break,
             },
             Some(()) = unconfirmed.next() => {}
@@ -100,10 +134,13 @@ pub(super) async fn publish(mut messages: mpsc::Receiver<Outgoing>, publisher: P
     while unconfirmed.next().await.is_some() {}
 }
 
-async fn deliver(publisher: &Publisher, message: Outgoing, stopping: &CancellationToken) {
+async fn deliver(publisher: &Publisher, message: Outgoing, stopping: &CancellationToken, left: &Left) {
     for pause in PAUSES {
         match publisher.publish(message.clone()).await {
-            Ok(()) => return,
+            Ok(()) => {
+                left.taken();
+                return;
+            }
             Err(error) if !error.is_retryable() || error == PublishError::Closed => {
                 tracing::error!(%error, message.id = message.id(), "a wake-up cannot be published");
                 return;
@@ -114,7 +151,7 @@ async fn deliver(publisher: &Publisher, message: Outgoing, stopping: &Cancellati
             break;
         }
     }
-    tracing::warn!(message.id = message.id(), "a wake-up was not confirmed: it is left to the scan");
+    left.one_more("the broker does not confirm them");
 }
 
 #[cfg(test)]
@@ -159,6 +196,17 @@ mod tests {
             .map(|m| NotificationsAccepted::decode(m.body()).unwrap().notifications.len())
             .collect();
         assert_eq!(sizes, [64, 36, 1]);
+    }
+
+    #[test]
+    fn how_many_were_left_is_known_when_the_broker_takes_one_again_and_forgotten_then() {
+        let (wakeups, handed) = Wakeups::new();
+        // Nobody publishes: the queue is full soon.
+        for n in 0..WAITING as u128 + 3 {
+            wakeups.wake(vec![news(n, Lane::Bulk, "")]);
+        }
+        handed.left.one_more("the broker does not confirm them");
+        assert_eq!((handed.left.taken(), handed.left.taken()), (4, 0));
     }
 
     #[test]
