@@ -143,13 +143,13 @@ fn some(all: &[String]) -> String {
 /// Everything that providers accepted, by notification and token.
 fn seen(platform: &Platform) -> HashMap<(String, String), Seen> {
     let mut seen: HashMap<(String, String), Seen> = HashMap::new();
-    for record in platform.sim.ledger().records(&Query { accepted: Some(true), ..Query::default() }) {
-        let Some(id) = record.notification_id.clone() else { continue };
+    platform.sim.ledger().visit(&Query { accepted: Some(true), ..Query::default() }, |record| {
+        let Some(id) = record.notification_id.clone() else { return };
         let one = seen.entry((id, record.token.clone())).or_default();
         one.times += 1;
         one.unanswered += u64::from(!record.answered);
         one.marks.push(mark(&record));
-    }
+    });
     seen
 }
 

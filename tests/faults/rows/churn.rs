@@ -14,7 +14,7 @@ use ::http::Method;
 use anyhow::{Context as _, Result};
 use provider_sim::Query;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -24,6 +24,8 @@ const CHANGE: usize = 100;
 /// Who has it is not meant.
 const TAG: &str = "changed";
 const DRAIN: Duration = Duration::from_secs(400);
+/// Of ten million devices.
+const DRAIN_IN_FULL: Duration = Duration::from_secs(2_400);
 /// What a segmenter may take, however large the audience.
 const MOST_MIB: u64 = 128;
 
@@ -83,7 +85,7 @@ pub(crate) async fn run(platform: &Platform, options: &Options) -> Result<Row> {
     row.expect(largest <= MOST_MIB, || format!("a segmenter took {largest} MiB"));
     row.expect(hits > 0, || "no kill struck the walk".to_owned());
     let changed = changing.await??;
-    let stuck = drained(&caller, &row, DRAIN).await?;
+    let stuck = drained(&caller, &row, options.pick(DRAIN, DRAIN, DRAIN_IN_FULL)).await?;
     row.expect(stuck.is_empty(), || "it does not end".to_owned());
     let view = caller.get(&format!("/v1/notifications/{id}")).await?;
     row.expect(judge(&view, None).is_none(), || format!("{:?}", judge(&view, None)));
@@ -124,10 +126,11 @@ fn change(
     mut changed: HashMap<String, Change>,
 ) -> JoinHandle<Result<HashMap<String, Change>>> {
     let mut plan: Vec<(String, Change, serde_json::Value)> = Vec::new();
+    let mut planned: HashSet<&str> = HashSet::new();
     for _ in 0..tenant.devices.len() / CHANGE {
         let device = &tenant.devices[dice.below(tenant.devices.len())];
         // A browser's keys are not at hand here.
-        let known = changed.contains_key(&device.id) || plan.iter().any(|(id, ..)| *id == device.id);
+        let known = changed.contains_key(&device.id) || !planned.insert(&device.id);
         if device.token.starts_with("https") || known {
             continue;
         }
@@ -164,9 +167,7 @@ fn change(
 fn judge_tokens(platform: &Platform, tenant: &Tenant, id: &str, changed: &HashMap<String, Change>, row: &mut Row) {
     let query = Query { accepted: Some(true), notification_id: Some(id.to_owned()), ..Query::default() };
     let mut seen: HashMap<String, u64> = HashMap::new();
-    for record in platform.sim.ledger().records(&query) {
-        *seen.entry(record.token).or_default() += 1;
-    }
+    platform.sim.ledger().visit(&query, |record| *seen.entry(record.token).or_default() += 1);
     let (mut lost, mut uncalled) = (Vec::new(), 0);
     for device in &tenant.devices {
         let times = seen.get(&device.token).copied().unwrap_or(0);

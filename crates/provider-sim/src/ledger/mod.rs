@@ -104,18 +104,24 @@ impl Ledger {
 
     /// The records that answer the query, oldest first, at most `limit`.
     pub fn records(&self, query: &Query) -> Vec<Record> {
-        let most = query.limit.unwrap_or(usize::MAX);
         let mut found = Vec::new();
+        self.visit(query, |record| found.push(record));
+        found
+    }
+
+    /// As [`Ledger::records`], one by one: for more of them than memory holds with their bodies.
+    pub fn visit(&self, query: &Query, mut each: impl FnMut(Record)) {
+        let mut left = query.limit.unwrap_or(usize::MAX);
         let mut page = query.clone();
-        while found.len() < most {
-            let (mut some, next) = self.page(&page, (most - found.len()).min(1000));
-            found.append(&mut some);
+        while left > 0 {
+            let (some, next) = self.page(&page, left.min(1000));
+            left -= some.len();
+            some.into_iter().for_each(&mut each);
             match next {
                 Some(after) => page.after = after,
                 None => break,
             }
         }
-        found
     }
 
     /// At most so many records, and where to go on, if there is more to look at.
