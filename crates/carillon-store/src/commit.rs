@@ -43,7 +43,7 @@ pub(crate) async fn commit_by_hand(connection: Object, point: Point) -> Result<(
 /// What the database says of the statements, and as [`commit`]. Unless the commit itself was not answered, the connection goes back to the pool.
 pub(crate) async fn commit_behind(connection: Object, point: Point, last: Vec<Ready<'_>>) -> Result<()> {
     let client = &connection;
-    let answered = in_time(ANSWER * 2, async {
+    let answered = in_time(ANSWER, async {
         let mut writing = pin!(try_join_all(last.into_iter().map(|statement| statement.send(client))));
         // Sends them all. One that cannot be sent ends it here: nothing may be committed without it.
         let writing = match poll!(writing.as_mut()) {

@@ -1,5 +1,8 @@
 use super::*;
+use carillon_broker::Outgoing;
+use carillon_domain::platform::Lane;
 use carillon_wire::events::AcceptedNotification;
+use carillon_wire::topology;
 use futures::future::{join_all, pending};
 use futures::poll;
 use std::task::Poll;
@@ -59,6 +62,30 @@ async fn what_comes_while_a_transaction_is_under_way_shares_the_next() {
     let mut all = done.all();
     all.iter_mut().for_each(|group| group.sort_unstable());
     assert_eq!(all, [vec![1], vec![2, 3, 4], vec![5]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_group_publishes_is_one_member_s_to_publish_and_the_others_wait_for_the_commit_only() {
+    let company = Company::default();
+    let outgoing = || vec![Outgoing::to(topology::runs(Lane::Transactional), &event(&[9]))];
+    let work = |_| async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        Ok(Some(outgoing()))
+    };
+    let events = [event(&[1]), event(&[2]), event(&[3])];
+    let Shared::Alone(turn) = company.share(&events[0], work).await else { panic!("it is alone") };
+    let mut leading = Box::pin(company.share(&events[1], work));
+    let mut following = Box::pin(company.share(&events[2], work));
+    assert!(poll!(&mut leading).is_pending() && poll!(&mut following).is_pending());
+    drop(turn);
+    assert!(poll!(&mut leading).is_pending());
+    tokio::time::sleep(Duration::from_millis(9)).await;
+    assert!(poll!(&mut leading).is_pending() && poll!(&mut following).is_pending(), "not before the commit");
+    let Shared::Done(effects) = leading.await else { panic!("they shared") };
+    assert_eq!(effects.len(), 1);
+    // Nothing of it is published yet.
+    let Poll::Ready(Shared::Done(effects)) = poll!(&mut following) else { panic!("it is committed") };
+    assert!(effects.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
