@@ -231,3 +231,39 @@ async fn a_campaign_that_waits_for_its_share_is_walked_to_its_end_when_it_expire
     replica.stop().await.unwrap();
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_messages_of_a_long_walk_leave_before_it_is_over() {
+    let world = World::new().await;
+    world.people(400).await;
+    // A page is a chunk. The fortieth waits for this test, and with it whatever has not left by then; but only until the replica has waited six
+    // seconds, and then there is another try.
+    let gate = "
+        CREATE SEQUENCE tries;
+        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NEW.chunk = 39 THEN PERFORM nextval('tries'); PERFORM pg_advisory_xact_lock(1); END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER wait BEFORE INSERT ON chunks FOR EACH ROW EXECUTE FUNCTION wait();
+        SELECT pg_advisory_lock(1)";
+    world.sql.batch_execute(gate).await.unwrap();
+    let first_try = "
+        SELECT CASE WHEN is_called THEN last_value ELSE 0 END =
+            (SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+             WHERE l.locktype = 'advisory' AND NOT granted AND datname = current_database() AND query_start > now() - interval '5 s')
+        FROM tries";
+    let replica = world.replica(&world.database).await;
+    let id = world.accept(everybody(), None).await;
+    world.wake(id, None).await;
+    world
+        .eventually("thirty-two messages", async || {
+            world.received(id).len() >= 32 && world.sql.query_one(first_try, &[]).await.unwrap().get::<_, bool>(0)
+        })
+        .await;
+    assert!(!world.walk(id).await.1, "the walk is not over");
+    world.sql.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+    world.eventually("the rest", async || world.all_published(id).await && world.walk(id).await.1).await;
+    assert_eq!(world.received(id).len(), 40);
+    replica.stop().await.unwrap();
+    world.end().await;
+}
