@@ -12,6 +12,8 @@ use std::collections::HashMap;
 
 /// Every so many devices one is a browser.
 const BROWSERS: usize = 25;
+/// The simulator makes no more at once.
+const SUBSCRIPTIONS: usize = 100_000;
 /// Rows of one insert.
 const PAGE: usize = 5_000;
 
@@ -111,8 +113,13 @@ fn number(provider: Provider) -> i16 {
 }
 
 async fn rows(platform: &Platform, devices: usize, dice: &mut Dice) -> Result<Vec<Row>> {
-    let wanted = NewSubscriptions { count: devices.div_ceil(BROWSERS), application_server_key: None };
-    let mut subscriptions = platform.sim.create_subscriptions(wanted).await?;
+    let mut subscriptions = Vec::new();
+    let browsers = devices.div_ceil(BROWSERS);
+    while subscriptions.len() < browsers {
+        let count = (browsers - subscriptions.len()).min(SUBSCRIPTIONS);
+        let wanted = NewSubscriptions { count, application_server_key: None };
+        subscriptions.extend(platform.sim.create_subscriptions(wanted).await?);
+    }
     let mut rows = Vec::with_capacity(devices);
     for number in 0..devices {
         let id = format!("d{number:07}");
