@@ -30,23 +30,23 @@ const PAUSES: [Duration; 5] = [
 /// A committed notification that is due now, with its request's position in its trace.
 pub(super) type News = (NotificationId, TenantKey, AppKey, Lane, RemoteContext);
 
-/// Wake-ups that were left to the scan since the broker took one: said once, and how many when it takes them again.
+/// How often it is said that wake-ups were left to the scan.
+const TELL: Duration = Duration::from_secs(10);
+
+/// Wake-ups that were left to the scan since it was said last: while the broker is away there may be hundreds a second.
 #[derive(Default)]
 struct Left(AtomicU64);
 
 impl Left {
-    fn one_more(&self, why: &str) {
-        if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(why, "wake-ups are left to the scan");
-        }
+    fn one_more(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The broker took one; how many it did not take before.
-    fn taken(&self) -> u64 {
-        // Nothing is written as long as nothing was left.
-        let left = if self.0.load(Ordering::Relaxed) == 0 { 0 } else { self.0.swap(0, Ordering::Relaxed) };
+    /// Says how many there were, if there were any.
+    fn tell(&self) -> u64 {
+        let left = self.0.swap(0, Ordering::Relaxed);
         if left > 0 {
-            tracing::info!(left, "the broker takes wake-ups again");
+            tracing::warn!(left, "the broker does not take or confirm wake-ups: they are left to the scan");
         }
         left
     }
@@ -75,7 +75,7 @@ impl Wakeups {
     pub(super) fn wake(&self, news: Vec<News>) {
         for message in messages(news) {
             if self.queue.try_send(message).is_err() {
-                self.left.one_more("the broker takes too little");
+                self.left.one_more();
             }
         }
     }
@@ -122,6 +122,7 @@ fn named_trace(group: &[&News]) -> RemoteContext {
 pub(super) async fn publish(handed: Handed, publisher: Publisher, stopping: CancellationToken) {
     let Handed { queue: mut messages, left } = handed;
     let mut unconfirmed = FuturesUnordered::new();
+    let mut tell = tokio::time::interval(TELL);
     loop {
         tokio::select! {
             message = messages.recv(), if unconfirmed.len() < WAITING => match message {
@@ -129,18 +130,19 @@ pub(super) async fn publish(handed: Handed, publisher: Publisher, stopping: Canc
                 None => break,
             },
             Some(()) = unconfirmed.next() => {}
+            _ = tell.tick() => {
+                left.tell();
+            }
         }
     }
     while unconfirmed.next().await.is_some() {}
+    left.tell();
 }
 
 async fn deliver(publisher: &Publisher, message: Outgoing, stopping: &CancellationToken, left: &Left) {
     for pause in PAUSES {
         match publisher.publish(message.clone()).await {
-            Ok(()) => {
-                left.taken();
-                return;
-            }
+            Ok(()) => return,
             Err(error) if !error.is_retryable() || error == PublishError::Closed => {
                 tracing::error!(%error, message.id = message.id(), "a wake-up cannot be published");
                 return;
@@ -151,7 +153,7 @@ async fn deliver(publisher: &Publisher, message: Outgoing, stopping: &Cancellati
             break;
         }
     }
-    left.one_more("the broker does not confirm them");
+    left.one_more();
 }
 
 #[cfg(test)]
@@ -199,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn how_many_were_left_is_known_when_the_broker_takes_one_again_and_forgotten_then() {
+    fn how_many_were_left_is_said_together_and_once() {
         let (wakeups, handed) = Wakeups::new();
         // Nobody publishes: the queue is full soon.
         for n in 0..WAITING as u128 + 3 {
             wakeups.wake(vec![news(n, Lane::Bulk, "")]);
         }
-        handed.left.one_more("the broker does not confirm them");
-        assert_eq!((handed.left.taken(), handed.left.taken()), (4, 0));
+        handed.left.one_more();
+        assert_eq!((handed.left.tell(), handed.left.tell()), (4, 0));
     }
 
     #[test]
