@@ -63,9 +63,14 @@ impl Options {
         Ok(Self { rows, seed, size, fresh, directory: own.unwrap_or_else(|| here.join(".run-faults")), report })
     }
 
-    /// The seeds that a row is run with: the full form of F1 has five.
+    /// The seeds that a row is run with, each of which is kept when it has passed: the full form of F1 has five, that of F3 one for each round.
     pub(crate) fn seeds(&self, row: &str) -> std::ops::Range<u64> {
-        self.seed..self.seed + if row == "F1" && self.size == Size::Full { 5 } else { 1 }
+        let many = match (self.size, row) {
+            (Size::Full, "F1") => 5,
+            (Size::Full, "F3") => 25,
+            _ => 1,
+        };
+        self.seed..self.seed + many
     }
 
     /// One of three, by size.

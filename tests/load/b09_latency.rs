@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use carillon_domain::platform::Platform as Of;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::fixture::{BUNDLE, Campaign, TEAM, apns_credential, device_id};
@@ -35,6 +36,15 @@ fn body(devices: u64) -> impl Fn(u64) -> String + Copy {
             "body": "It will be with you tomorrow between 9 and 12.", "data": {"order": number.to_string()}}})
         .to_string()
     }
+}
+
+/// Which device a token belongs to.
+fn ordinal_of(token: &str) -> Result<u64> {
+    Ok(u64::from_str_radix(token.get(..16).context("a token")?, 16)?)
+}
+
+fn milliseconds(at: Timestamp) -> f64 {
+    at.as_nanosecond() as f64 / 1e6
 }
 
 /// What one load came to.
@@ -124,11 +134,10 @@ impl<'a> Latencies<'a> {
 
     /// From the simulator's requests but for those of one campaign, by the device that each call was to.
     async fn judged(&self, load: &Load, but: &str) -> Result<Latency> {
-        let mut came: HashMap<u64, Vec<jiff::Timestamp>> = HashMap::new();
+        let mut came: HashMap<u64, Vec<Timestamp>> = HashMap::new();
         for seen in self.platform.simulators.accepted("apns").await? {
             if seen.notification_id.as_deref().is_none_or(|id| id != but) {
-                let ordinal = u64::from_str_radix(seen.token.get(..16).context("a token")?, 16)?;
-                came.entry(ordinal).or_default().push(seen.at);
+                came.entry(ordinal_of(&seen.token)?).or_default().push(seen.at);
             }
         }
         let (mut all, mut lost, mut duplicates) = (Vec::new(), 0, 0);
@@ -144,19 +153,31 @@ impl<'a> Latencies<'a> {
         Ok(Latency { p50: percentile(&all, 50.0), p99: percentile(&all, 99.0), lost, duplicates })
     }
 
-    /// Says where calls waited: milliseconds from their commit to the start of their run, p50 and p99, which is the segmenter's part; and the share
-    /// of chunks that had to be published again, because the first time nothing came of them for five seconds.
+    /// Says where calls waited, by the median of each stage: until the statement that accepts them begins, until their run begins, which is the segmenter's
+    /// transaction, and until the provider reads the request; and the share of chunks that had to be published again, because the first
+    /// time nothing came of them for five seconds.
     async fn tell_waits(&self, load: &Load) -> Result<()> {
         let sql = "
-            SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY wait), percentile_cont(0.99) WITHIN GROUP (ORDER BY wait),
-                   avg((EXISTS (SELECT 1 FROM chunks c WHERE c.run_id = n.run_id AND c.copies > 1))::int)::float8
-            FROM (SELECT run_id, extract(epoch FROM run_started_at - created_at)::float8 * 1000 AS wait FROM notifications
-                  WHERE lane = 1 AND created_at >= $1 AND run_started_at IS NOT NULL) AS n";
-        let row = self.platform.database.sql.query_one(sql, &[&load.began]).await?;
-        let [half, most, again] = [0, 1, 2].map(|i| row.get::<_, Option<f64>>(i).unwrap_or(0.0));
-        let share = again * 100.0;
+            SELECT n.notification_id::text, extract(epoch FROM n.created_at)::float8 * 1000, extract(epoch FROM n.run_started_at)::float8 * 1000,
+                   EXISTS (SELECT 1 FROM chunks c WHERE c.run_id = n.run_id AND c.copies > 1)
+            FROM notifications n WHERE lane = 1 AND created_at >= $1 AND run_started_at IS NOT NULL";
+        let rows = self.platform.database.sql.query(sql, &[&load.began]).await?;
+        let again = rows.iter().filter(|row| row.get(3)).count() as f64 / rows.len().max(1) as f64 * 100.0;
+        let runs: HashMap<String, (f64, f64)> = rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
+        let mut stages = [const { Vec::new() }; 3];
+        for seen in self.platform.simulators.accepted("apns").await? {
+            let Some((accepted, run)) = seen.notification_id.as_ref().and_then(|id| runs.get(id)) else { continue };
+            let number = (ordinal_of(&seen.token)? / 2) as usize;
+            stages[0].push(accepted - milliseconds(load.due(number)));
+            stages[1].push(run - accepted);
+            stages[2].push(milliseconds(seen.at) + HALF_MS - run);
+        }
+        let [accepted, run, read] = stages.map(|mut stage| {
+            stage.sort_by(f64::total_cmp);
+            percentile(&stage, 50.0)
+        });
         say(&format!(
-            "    until the run begins {half:.1} ms, p99 {most:.1}; {share:.1} % of chunks were published again"
+            "    accepted after {accepted:.1} ms, run {run:.1} ms later, read {read:.1} ms later; {again:.1} % of chunks were published again"
         ));
         Ok(())
     }

@@ -84,8 +84,8 @@ pub(crate) fn is_asked(point: Point) -> bool {
 
 /// Every point with every action. For a pipeline once, on sides and in services that take turns; else on both sides; in the full form in
 /// every service, and at another passing each time.
-pub(crate) fn all(options: &Options, round: usize, dice: &mut Dice) -> Vec<Case> {
-    let turn = usize::try_from(options.seed).unwrap_or(0) + round;
+pub(crate) fn all(options: &Options, dice: &mut Dice) -> Vec<Case> {
+    let turn = usize::try_from(options.seed).unwrap_or(0);
     let mut cases = Vec::new();
     for (p, point) in Point::ALL.into_iter().enumerate() {
         let places = services(point);
