@@ -95,7 +95,15 @@ struct Known<C> {
     forgot_at: Option<Instant>,
 }
 
-type Name = (String, String, u32);
+/// Tenant, app, version, and the seal: one that was deleted with its app has the same version as the first of an app by the same name.
+type Name = (String, String, u32, Seal);
+
+/// The end of what is sealed, which no two have in common: the tag of AES-GCM under a nonce of its own.
+type Seal = [u8; 16];
+
+fn seal(sealed: &[u8]) -> Seal {
+    sealed.last_chunk().copied().unwrap_or_default()
+}
 
 impl<P: Provider> Credentials<P> {
     pub(crate) fn new(vault: KindVault) -> Self {
@@ -104,7 +112,7 @@ impl<P: Provider> Credentials<P> {
 
     /// The credential that a chunk carries, opened now if it is not known.
     pub(crate) fn of(&self, chunk: &Chunk, provider: &P) -> Result<Arc<Opened<P::Credential>>, Misconfigured> {
-        let name = (chunk.facts.tenant.clone(), chunk.facts.app.clone(), chunk.credential_version);
+        let name = (chunk.facts.tenant.clone(), chunk.facts.app.clone(), chunk.credential_version, seal(&chunk.sealed));
         let known = {
             let mut known = self.lock();
             known.forget(Instant::now());
@@ -176,7 +184,7 @@ mod tests {
         let opened = Arc::new(Opened::new(()));
         (0..OPENS_AFTER).for_each(|_| _ = opened.learn(Lesson::Fails, "gone.example", now, &shown));
         let mut known = Known { by_name: HashMap::new(), uses: 0, forgot_at: None };
-        known.keep(("tenant".to_owned(), "app".to_owned(), 1), opened);
+        known.keep(("tenant".to_owned(), "app".to_owned(), 1, [0; 16]), opened);
         known.forget(now);
         assert_eq!(shown.get(), 1);
         known.forget(now + STALE * 2);

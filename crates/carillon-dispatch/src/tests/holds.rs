@@ -5,7 +5,7 @@ use std::time::Duration;
 use carillon_domain::delivery_status::Status;
 
 use super::ledger::EPOCH_MS;
-use super::world::{Scripted, World, chunk, of_app};
+use super::world::{Scripted, World, chunk, of_app, sealed_for};
 use crate::provider::{Scope, Verdict};
 
 fn refused() -> Verdict {
@@ -27,6 +27,17 @@ async fn a_refused_credential_holds_its_own_chunks_and_no_others() {
     assert_eq!(world.calls.count(), 1);
     world.send(vec![of_app("b", 3, 1)]).await.unwrap();
     assert_eq!(world.calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_credential_of_an_app_that_was_deleted_and_made_anew_is_another_one_though_its_version_is_the_same() {
+    let world = World::bounded(Scripted::new(|_, _| refused()), 1, 1000);
+    world.send(vec![chunk(1, 2)]).await.unwrap();
+    assert_eq!(world.calls.count(), 1, "the other is held");
+    let mut anew = chunk(2, 1);
+    anew.credential.as_mut().unwrap().sealed = sealed_for("a");
+    world.send(vec![anew]).await.unwrap();
+    assert_eq!(world.calls.count(), 2, "nothing is known of this one");
 }
 
 #[tokio::test(start_paused = true)]

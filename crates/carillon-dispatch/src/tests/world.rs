@@ -1,9 +1,11 @@
 //! A dispatcher in a test: its ledger, a provider with a script, a clock that only waits move.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use carillon_broker::Fault;
 use carillon_domain::device::Environment;
 use carillon_domain::platform::{Lane, Platform};
@@ -216,17 +218,24 @@ pub(super) fn chunk(number: u32, targets: u32) -> DispatchChunk {
     of_app("a", number, targets)
 }
 
-pub(super) fn of_app(app: &str, number: u32, targets: u32) -> DispatchChunk {
+/// A credential of this app, sealed now.
+pub(super) fn sealed_for(app: &str) -> Bytes {
     let vault = Vault::from_list(MASTER).unwrap().for_kind("apns").unwrap();
     let context = Context { tenant: "t", app: Some(app), kind: "apns", version: 1 };
-    let sealed = vault.seal(&context, b"good").unwrap();
+    vault.seal(&context, b"good").unwrap().into()
+}
+
+pub(super) fn of_app(app: &str, number: u32, targets: u32) -> DispatchChunk {
+    static SEALED: Mutex<BTreeMap<String, Bytes>> = Mutex::new(BTreeMap::new());
+    // A credential is sealed once, however many chunks carry it.
+    let sealed = SEALED.lock().unwrap().entry(app.to_owned()).or_insert_with(|| sealed_for(app)).clone();
     DispatchChunk {
         run_id: Uuid::from_u128(1).as_bytes().to_vec(),
         chunk: number,
         notification_id: Uuid::from_u128(1).as_bytes().to_vec(),
         tenant: "t".into(),
         app: app.into(),
-        credential: Some(SealedCredential { version: 1, sealed: sealed.into() }),
+        credential: Some(SealedCredential { version: 1, sealed }),
         released_at_ms: EPOCH_MS,
         expires_at_ms: EPOCH_MS + 3_600_000,
         delivery: Some(Delivery { shown: true, collapse_id: "c".into(), ..Default::default() }),
