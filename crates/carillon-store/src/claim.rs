@@ -67,7 +67,28 @@ const LOOK_SOON: &str = "
     FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS g(run_id, chunk, seconds)
     WHERE c.run_id = g.run_id AND c.chunk = g.chunk";
 
+/// The claim counts for nothing: its caller never heard of it.
+const UNCLAIM: &str = "
+    UPDATE chunks c SET lease = 0, lease_until = NULL, idle_claims = greatest(c.idle_claims - 1, 0)
+    FROM unnest($1::uuid[], $2::int[], $3::int8[]) AS g(run_id, chunk, lease)
+    WHERE c.run_id = g.run_id AND c.chunk = g.chunk AND c.lease = g.lease";
+
 impl Store {
+    /// Takes leases back of which whoever asked for them was never told, so that who asks again is not told that somebody else holds them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`] when the database is away: they run out by themselves.
+    pub async fn unclaim(&self, unheard: &[(ChunkId, i64)]) -> Result<()> {
+        if unheard.is_empty() {
+            return Ok(());
+        }
+        let runs: Vec<Uuid> = unheard.iter().map(|(chunk, _)| chunk.run.0).collect();
+        let numbers: Vec<i32> = unheard.iter().map(|(chunk, _)| chunk.number as i32).collect();
+        let leases: Vec<i64> = unheard.iter().map(|(_, lease)| *lease).collect();
+        self.write_count(Point::ClaimCommit, UNCLAIM, &[&runs, &numbers, &leases]).await?;
+        Ok(())
+    }
+
     /// Grants what is open and due in these chunks, each under a lease of [`LEASE`]. `None`: nothing to do for this caller: it is leased, done,
     /// stopped, or gone. What somebody else may hold is looked at soon, as the message that led here is spent. `leases` are fresh random numbers, one a chunk. With `hold_expired` a chunk whose lease ran out is not granted either: a
     /// ledger that was cut off first hears what the holders have to report. Returns the answers in the order asked, and the database's clock.

@@ -117,6 +117,23 @@ async fn a_chunk_is_granted_to_one_and_again_when_given_back() {
 }
 
 #[tokio::test]
+async fn a_grant_that_nobody_heard_of_is_taken_back_and_counts_for_nothing() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let chunk = world.chunk(&["u1"]).await;
+    // More often than a message that kills whoever sends it is tried.
+    for _ in 0..10 {
+        let grant = world.claim(chunk).await.expect("nobody holds it");
+        assert_eq!(grant.positions.len(), 1);
+        assert!(world.claim(chunk).await.is_none(), "somebody may");
+        world.store.unclaim(&[(chunk, grant.lease)]).await.unwrap();
+    }
+    let grant = world.claim(chunk).await.unwrap();
+    world.store.unclaim(&[(chunk, grant.lease + 1)]).await.unwrap();
+    assert!(world.claim(chunk).await.is_none(), "another lease than the one that holds it");
+}
+
+#[tokio::test]
 async fn a_lease_granted_in_advance_is_its_holders_to_exchange_and_nobody_elses() {
     let world = World::new().await;
     world.device("u1", "d1").await;

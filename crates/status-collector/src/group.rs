@@ -18,6 +18,13 @@ pub(crate) struct Waiting<Q, A> {
     pub answer: oneshot::Sender<Result<A, Status>>,
 }
 
+impl<Q, A> Waiting<Q, A> {
+    /// Whether the caller has gone: its patience is over, or it is.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+}
+
 /// The callers' side of a group.
 pub(crate) struct Group<Q, A>(mpsc::Sender<Waiting<Q, A>>);
 

@@ -103,7 +103,13 @@ impl CutOff {
     }
 }
 
-async fn commit_claims(store: &Store, cut_off: &CutOff, group: Vec<Waiting<Vec<Asked>, Claims>>) {
+/// What is granted to callers who have gone would be leased by nobody, and those who ask again would be told that there is nothing for them: who has
+/// gone by now is left out, and what was granted to one who went meanwhile is taken back.
+async fn commit_claims(store: &Store, cut_off: &CutOff, mut group: Vec<Waiting<Vec<Asked>, Claims>>) {
+    group.retain(|waiting| !waiting.is_abandoned());
+    if group.is_empty() {
+        return;
+    }
     // Two callers asking for one chunk in one group: the first is granted, the second finds it leased.
     let mut known = HashSet::new();
     let unique: Vec<Asked> =
@@ -111,11 +117,10 @@ async fn commit_claims(store: &Store, cut_off: &CutOff, group: Vec<Waiting<Vec<A
     let leases: Vec<i64> = unique.iter().map(|_| fresh_lease()).collect();
     match store.claim(&unique, &leases, cut_off.holds()).await {
         Ok((answers, now)) => {
-            let mut granted: HashMap<ChunkId, Option<Granted>> = unique.iter().map(|u| u.chunk).zip(answers).collect();
-            for waiting in group {
-                let mut answer = |asked: &Asked| granted.get_mut(&asked.chunk).and_then(Option::take);
-                let answers = waiting.question.iter().map(&mut answer).collect();
-                let _ = waiting.answer.send(Ok((answers, now)));
+            let granted = unique.iter().map(|asked| asked.chunk).zip(answers).collect();
+            let unheard = hand_out(group, granted, now);
+            if let Err(error) = store.unclaim(&unheard).await {
+                tracing::debug!(%error, chunks = unheard.len(), "grants that nobody heard of run out by themselves");
             }
         }
         Err(error) => {
@@ -125,6 +130,24 @@ async fn commit_claims(store: &Store, cut_off: &CutOff, group: Vec<Waiting<Vec<A
             }
         }
     }
+}
+
+/// Answers each caller, and returns what was granted to those who have gone.
+fn hand_out(
+    group: Vec<Waiting<Vec<Asked>, Claims>>,
+    mut granted: HashMap<ChunkId, Option<Granted>>,
+    now: Timestamp,
+) -> Vec<(ChunkId, i64)> {
+    let mut unheard = Vec::new();
+    for waiting in group {
+        let mut answer = |asked: &Asked| granted.get_mut(&asked.chunk).and_then(Option::take);
+        let answers = waiting.question.iter().map(&mut answer).collect();
+        if let Err(Ok((answers, _))) = waiting.answer.send(Ok((answers, now))) {
+            let of_none = waiting.question.iter().zip(answers);
+            unheard.extend(of_none.filter_map(|(asked, granted)| Some((asked.chunk, granted?.lease))));
+        }
+    }
+    unheard
 }
 
 async fn commit_reports(
@@ -268,5 +291,31 @@ impl Ledger {
         };
         let answers = words.into_iter().map(|w| ReportAnswer { lease_ms: lease_ms(w) }).collect();
         Ok(ReportResponse { answers, now_ms: now.as_millisecond() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[test]
+    fn what_was_granted_to_callers_who_have_gone_is_told_apart() {
+        let chunk = |number| ChunkId { run: RunId(Uuid::nil()), number };
+        let grant = |lease| Some(Granted { lease, positions: vec![(0, 0)] });
+        let (mut group, mut answers) = (Vec::new(), Vec::new());
+        for chunks in [[1, 2], [3, 4], [4, 5]] {
+            let (answer, told) = oneshot::channel();
+            let question = chunks.iter().map(|n| Asked { chunk: chunk(*n), advance_lease: None }).collect();
+            group.push(Waiting { question, answer });
+            answers.push(told);
+        }
+        drop(answers.remove(1));
+        assert_eq!(group.iter().map(Waiting::is_abandoned).collect::<Vec<_>>(), [false, true, false]);
+        let granted = [(1, grant(10)), (2, None), (3, None), (4, grant(40)), (5, grant(50))];
+        let granted = granted.into_iter().map(|(number, grant)| (chunk(number), grant)).collect();
+        assert_eq!(hand_out(group, granted, Timestamp::UNIX_EPOCH), [(chunk(4), 40)]);
+        let told: Vec<_> = answers.iter_mut().map(|told| told.try_recv().unwrap().unwrap().0).collect();
+        assert_eq!(told, [[grant(10), None], [None, grant(50)]]);
     }
 }
