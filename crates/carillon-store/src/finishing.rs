@@ -136,9 +136,10 @@ impl Store {
         }
         let (news, chunks_left) = close_chunks(&transaction, &runs).await?;
         let cascades_left = cancel_cascades(&transaction, &runs).await?;
-        write_news(&transaction, news, slot).await?;
+        // Cascades before deliveries, as receipts have it.
         let claimed = transaction.prepare_cached(TAKE_UP_CLAIMED).await?;
         transaction.execute(&claimed, &[&runs]).await?;
+        write_news(&transaction, news, slot).await?;
         let more = chunks_left == 0 || cascades_left == 0;
         // Behind a full page, looking whether a run is through would be reading its closed chunks once a page.
         if !more {

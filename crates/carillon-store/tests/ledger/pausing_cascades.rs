@@ -127,3 +127,31 @@ async fn cancelling_what_is_paused_closes_all_of_it() {
     assert_eq!(pause(&world, id).await, Steered::Over(State::Cancelled));
     assert_eq!(resume(&world, id).await, Steered::Over(State::Cancelled));
 }
+
+#[tokio::test]
+async fn closing_what_was_paused_and_cancelled_takes_cascades_before_deliveries_as_receipts_do() {
+    let world = World::new().await;
+    world.device("u1", "d1").await;
+    let id = world.accept().await;
+    let chunk = world.expand(id, &["u1"], Some(NewCascadeShape { unless: Unless::Read, within: 600 })).await;
+    // Heard of before it was reported, so that its delivery is there to be locked.
+    let delivered = crate::receipt(chunk, 0, carillon_domain::receipt::Event::Delivered);
+    world.store.record_receipts(world.tenant, &[delivered], 0).await.unwrap();
+    pause(&world, id).await;
+    world.sql.batch_execute("UPDATE cascades SET state = 2, due_at = NULL").await.unwrap();
+    assert_eq!(world.store.cancel_notification(world.tenant, id, None).await.unwrap(), Steered::Done);
+
+    // Who takes a read: the cascade first, and then the delivery, which nobody may have taken meanwhile who waits for the cascade.
+    world.sql.batch_execute("BEGIN; SELECT FROM cascades FOR UPDATE").await.unwrap();
+    let store = world.store.clone();
+    let mut closing = tokio::task::JoinSet::new();
+    closing.spawn(async move { store.close_cancelled(0).await });
+    let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                 WHERE NOT l.granted AND a.datname = current_database()";
+    while world.sql.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::task::yield_now().await;
+    }
+    world.sql.batch_execute("SELECT FROM deliveries FOR UPDATE NOWAIT; COMMIT").await.unwrap();
+    assert!(!closing.join_next().await.unwrap().unwrap().unwrap(), "all of it is closed");
+    assert_eq!(world.positions(chunk).await.get(0), Some(Position::Closed(Status::Cancelled)));
+}
