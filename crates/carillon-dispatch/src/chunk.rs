@@ -4,6 +4,7 @@ use bytes::Bytes;
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::Environment;
 use carillon_domain::ids::{ChunkId, NotificationId, RunId};
+use carillon_domain::limits;
 use carillon_domain::reference::Reference;
 use carillon_payload::{Splice, Template};
 use carillon_wire::events;
@@ -15,8 +16,7 @@ use uuid::Uuid;
 use crate::provider::ChunkFacts;
 use crate::trace::Trace;
 
-/// A message with a time to live of nothing gets this long to reach the provider.
-const NOW_OR_NEVER: SignedDuration = SignedDuration::from_secs(30);
+const NOW_OR_NEVER: SignedDuration = SignedDuration::from_secs(limits::NOW_OR_NEVER_SECONDS as i64);
 
 /// A chunk that cannot be what a segmenter of ours made. Names the field, never its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

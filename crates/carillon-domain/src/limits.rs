@@ -24,6 +24,8 @@ pub const METADATA_KEYS: usize = 16;
 pub const METADATA_BYTES: usize = 512;
 /// Default and most of `options.ttl`, in seconds: 28 days, FCM's own bound.
 pub const TTL_SECONDS: u32 = 28 * 24 * 3600;
+/// What a message with a time to live of nothing gets to reach the provider, in seconds.
+pub const NOW_OR_NEVER_SECONDS: u32 = 30;
 /// How far `schedule.at` may lie in the past, in seconds: clocks differ and requests travel.
 pub const SCHEDULE_PAST_SECONDS: i64 = 300;
 /// How far `schedule.at` may lie ahead, in seconds: one year.

@@ -157,6 +157,16 @@ impl Notification {
         self.0.options.ttl.unwrap_or(Seconds(limits::TTL_SECONDS))
     }
 
+    /// Whether its time to live is nothing: providers keep it for nobody, and it is tried for a moment only.
+    pub fn is_now_or_never(&self) -> bool {
+        self.ttl().0 == 0
+    }
+
+    /// How long after it is due it is tried: its time to live, or the moment of one that goes now or never.
+    pub fn lives_for(&self) -> Seconds {
+        if self.is_now_or_never() { Seconds(limits::NOW_OR_NEVER_SECONDS) } else { self.ttl() }
+    }
+
     /// Priority: what is shown is urgent, silent data is not.
     pub fn priority(&self) -> Priority {
         let default = if self.0.content.silent { Priority::Normal } else { Priority::High };

@@ -49,7 +49,7 @@ impl Run {
         let (id, started_at, expires_at) = row.run.unwrap_or_else(|| {
             // A scheduled notification's run is minted when sending starts, so that its rows lie in this week's partition.
             let id = if row.scheduled_at.is_some() { RunId(Uuid::now_v7()) } else { row.notification_id.as_run() };
-            (id, now, released_at + SignedDuration::from_secs(i64::from(notification.ttl().0)))
+            (id, now, released_at + SignedDuration::from_secs(i64::from(notification.lives_for().0)))
         });
         Some(Self { row, notification, id, released_at, started_at, expires_at, traceparent: String::new() })
     }

@@ -1,6 +1,6 @@
 //! The messages of chunks, with what each target needs.
 
-use crate::text::Renderer;
+use crate::text::{Renderer, RunText};
 use carillon_broker::Outgoing;
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::{DeviceState, Permission};
@@ -60,7 +60,7 @@ pub(crate) fn chunk(
         app: text.notification.draft().app.clone(),
         credential: text.credentials.iter().find(|(p, _)| *p == platform).map(|(_, c)| c.clone()),
         released_at_ms: text.released_at.as_millisecond(),
-        expires_at_ms: text.expires_at.as_millisecond(),
+        expires_at_ms: told_expiry(text).as_millisecond(),
         grant,
         delivery: Some(Delivery {
             shown: delivery.shown,
@@ -74,6 +74,12 @@ pub(crate) fn chunk(
         link: u32::from(text.link),
         traceparent: text.traceparent.to_owned(),
     }
+}
+
+/// What goes now or never is told so by an expiry that is over when it is due. The row lives a moment longer, so that what was put off for a second is
+/// not taken for expired at once.
+fn told_expiry(text: &RunText<'_>) -> Timestamp {
+    if text.notification.is_now_or_never() { text.released_at } else { text.expires_at }
 }
 
 /// A member as the dispatcher sees it; nothing when the chunk carries as many variants as it may, and not this one.

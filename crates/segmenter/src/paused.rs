@@ -48,7 +48,7 @@ pub(crate) async fn look(store: &Store) -> Result<(), Error> {
 }
 
 fn fate(paused: &DuePaused, notification: &Notification) -> Fate {
-    let ttl = SignedDuration::from_secs(i64::from(notification.ttl().0));
+    let ttl = SignedDuration::from_secs(i64::from(notification.lives_for().0));
     let expires_at = paused.expires_at.unwrap_or(paused.released_at + ttl);
     let over = expires_at + GRACE;
     if paused.now < over {

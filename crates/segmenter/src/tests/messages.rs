@@ -1,16 +1,19 @@
 //! Messages.
 
-use super::{at, device, locale, notification};
+use super::{at, device, locale, notification, row};
+use crate::expand::Run;
 use crate::message::{Member, chunk, messages};
 use crate::text::{Renderer, RunText};
 use carillon_domain::delivery_status::Reason;
 use carillon_domain::device::{DeviceState, Permission};
 use carillon_domain::ids::{ChunkId, NotificationId, RunId};
 use carillon_domain::limits;
-use carillon_domain::notification::Notification;
+use carillon_domain::notification::{Draft, Notification, Options};
 use carillon_domain::platform::{Lane, Platform};
+use carillon_domain::span::Seconds;
 use carillon_store::Recipient;
 use carillon_wire::events::{DispatchChunk, SealedCredential};
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 /// What the broker takes of one process by default.
@@ -39,6 +42,21 @@ fn made_with(n: &Notification, platform: Platform, devices: &[Option<Recipient>]
     let members = devices.iter().enumerate().map(|(i, device)| Member { position: i as u16, device: device.clone() });
     let id = ChunkId { run: RunId(Uuid::from_u128(9)), number: 4 };
     chunk(&mut Renderer::new(text), platform, id, 1, None, members)
+}
+
+#[test]
+fn what_goes_now_or_never_is_told_so_and_its_row_lives_a_moment_longer() {
+    let now = Notification::accepted(Draft {
+        options: Options { ttl: Some(Seconds(0)), ..Default::default() },
+        ..notification(0).draft().clone()
+    });
+    let run = Run::read(row(&now, None), at(5)).unwrap();
+    assert_eq!(run.expires_at, run.released_at + SignedDuration::from_secs(30));
+    let devices = [Some(device(1, "u:a", Platform::Apns))];
+    let told = made(&now, Platform::Apns, &devices);
+    assert_eq!(told.expires_at_ms, told.released_at_ms, "the dispatcher gives it half a minute, and the provider none");
+    let lasting = made(&notification(0), Platform::Apns, &devices);
+    assert_eq!(lasting.expires_at_ms, at(60).as_millisecond());
 }
 
 #[test]
