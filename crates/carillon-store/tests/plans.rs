@@ -56,12 +56,12 @@ async fn look_for_audiences(world: &World, device: &str) {
     for after in [None, Some("u:")] {
         expansion.select(&selectors, after, 100).await.unwrap();
     }
-    let everybody = Narrowing { platforms: &[], os: &[], condition: None, now: jiff::Timestamp::now() };
+    let everybody = Narrowing { platforms: &[], os: &[], condition: None, began: jiff::Timestamp::now() };
     let tagged = Condition::parse("tags has 'vip'").unwrap();
     expansion.page(world.app, Some("u:"), everybody, 100).await.unwrap();
     expansion.page(world.app, None, Narrowing { platforms: &[Platform::Apns], ..everybody }, 100).await.unwrap();
     expansion.page(world.app, None, Narrowing { condition: Some(&tagged), ..everybody }, 100).await.unwrap();
-    expansion.meeting(&[DeviceKey(1)], &tagged, everybody.now).await.unwrap();
+    expansion.meeting(&[DeviceKey(1)], &tagged, everybody.began).await.unwrap();
     expansion.outstanding(Lane::Bulk, world.tenant).await.unwrap();
     expansion.abandon().await.unwrap();
 }

@@ -109,8 +109,11 @@ async fn page(
         return Ok(Walked::Done);
     };
     let mut share = Share::read(&expansion, &run.row, segmenter.config.outstanding_chunks).await?;
-    // What has expired is not sent, and is walked to its end so that everybody's message is said to have expired.
-    let hurries = run.expires_at <= now || now.duration_since(run.started_at).unsigned_abs() >= WALKED_WITHIN;
+    // What has expired is not sent, and is walked to its end so that everybody's message is said to have expired. What goes now or never would be
+    // over before its turn.
+    let hurries = run.notification.is_now_or_never()
+        || run.expires_at <= now
+        || now.duration_since(run.started_at).unsigned_abs() >= WALKED_WITHIN;
     if run.row.cursor.is_some() && !hurries && share.is_used_up(segmenter.config.page_chunks()) {
         expansion.rest(id).await?;
         return Ok(Walked::Rests);
@@ -147,7 +150,7 @@ async fn people(
     let after = run.row.cursor.as_deref();
     let limit = segmenter.config.page_recipients;
     let condition = to.condition.as_ref();
-    let narrowing = Narrowing { platforms: &to.platforms, os: &to.os, condition, now: run.started_at };
+    let narrowing = Narrowing { platforms: &to.platforms, os: &to.os, condition, began: run.started_at };
     let page = expansion.page(run.row.app_key, after, narrowing, limit).await?;
     Ok((paged(to, run.notification.deliver(), page.devices), page.cursor, page.last))
 }

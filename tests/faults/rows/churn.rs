@@ -35,6 +35,8 @@ enum Change {
     Deleted,
     Tagged,
     Registered,
+    /// Its person says who they are: in their hands it is another device, with the same token.
+    LoggedIn,
     /// Tagged before the notification was sent.
     LeftOut,
 }
@@ -118,7 +120,7 @@ async fn tag(caller: &Caller, app: &str, device: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deletes, tags and registers anew, a third each, over the public API. With them those that are `changed` already.
+/// Deletes, tags, registers anew and logs in, a quarter each, over the public API. With them those that are `changed` already.
 fn change(
     tenant: &Tenant,
     caller: &Caller,
@@ -134,10 +136,14 @@ fn change(
         if device.token.starts_with("https") || known {
             continue;
         }
-        let kind = [Change::Deleted, Change::Tagged, Change::Registered][dice.below(3)];
+        let kind = [Change::Deleted, Change::Tagged, Change::Registered, Change::LoggedIn][dice.below(4)];
         let body = match kind {
             Change::Registered => {
                 json!({"platform": device.provider.name(), "token": device.token, "app_version": "2.0.0"})
+            }
+            Change::LoggedIn => {
+                let user = format!("known-{}", device.id);
+                json!({"platform": device.provider.name(), "token": device.token, "user_id": user})
             }
             _ => serde_json::Value::Null,
         };
@@ -149,7 +155,9 @@ fn change(
             let path = format!("/v1/apps/{app}/devices/{id}");
             let answer = match kind {
                 Change::Deleted => Some(caller.call(Method::DELETE, &path, None, None).await?),
-                Change::Registered => Some(caller.call(Method::PUT, &path, Some(&body), None).await?),
+                Change::Registered | Change::LoggedIn => {
+                    Some(caller.call(Method::PUT, &path, Some(&body), None).await?)
+                }
                 Change::Tagged | Change::LeftOut => {
                     tag(&caller, &app, &id).await?;
                     None
@@ -175,7 +183,7 @@ fn judge_tokens(platform: &Platform, tenant: &Tenant, id: &str, changed: &HashMa
         match changed.get(&device.id) {
             Some(Change::LeftOut) => uncalled += times,
             // Either way: it may have been passed before it changed.
-            Some(Change::Deleted | Change::Tagged) => row.accepted += 1,
+            Some(Change::Deleted | Change::Tagged | Change::LoggedIn) => row.accepted += 1,
             Some(Change::Registered) | None => {
                 row.accepted += 1;
                 if times == 0 {

@@ -33,8 +33,9 @@ pub struct Narrowing<'a> {
     pub os: &'a [Os],
     /// Only devices of which this is true.
     pub condition: Option<&'a Condition>,
-    /// What `now()` means in the condition.
-    pub now: Timestamp,
+    /// When the run began. What was registered since, or was no device then, is not meant: somebody who logs in while the audience is walked has a device
+    /// that is new under a name that comes later, and was sent to as who it was before. It is also what `now()` means in the condition.
+    pub began: Timestamp,
 }
 
 impl Narrowing<'_> {
@@ -125,6 +126,7 @@ async fn devices_between(
             "SELECT {DEVICE_COLUMNS} FROM devices d
              WHERE d.app_key = $1 AND d.person > $2 AND d.person < $3 AND d.state IN (1, 2)
                AND (cardinality($4::int2[]) = 0 OR d.platform = ANY($4)) AND (cardinality($5::int2[]) = 0 OR d.os = ANY($5))
+               AND d.state_at <= $6
                AND {condition}
              ORDER BY d.person, d.device_key"
         )
@@ -137,13 +139,14 @@ async fn devices_between(
             (Box::new(end.to_owned()), Type::TEXT),
             (Box::new(platforms), Type::INT2_ARRAY),
             (Box::new(os), Type::INT2_ARRAY),
+            (Box::new(narrowing.began), Type::TIMESTAMPTZ),
         ];
-        let mut asked = Asked::after(parameters, narrowing.now);
+        let mut asked = Asked::after(parameters, narrowing.began);
         let condition = asked.condition(condition);
         client.query_typed_raw(&select(&condition), asked.parameters).await?
     } else {
         let statement = client.prepare_cached(&select("true")).await?;
-        let parameters: [&(dyn ToSql + Sync); 5] = [&app.0, &after, &end, &platforms, &os];
+        let parameters: [&(dyn ToSql + Sync); 6] = [&app.0, &after, &end, &platforms, &os, &narrowing.began];
         client.query_raw(&statement, parameters).await?
     };
     // Read one by one: a page of rows beside the same page of devices would be twice the memory.

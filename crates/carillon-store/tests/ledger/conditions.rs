@@ -51,7 +51,7 @@ impl Asking {
         for (name, columns) in DEVICES {
             world.device(name, name).await;
             let seen = "last_seen_at = '2026-11-22T11:00:00Z', registered_at = '2026-11-01T00:00:00Z', app_version = NULL, locale = NULL,
-                        timezone = NULL, os_version = NULL, user_id = NULL, last_sent_at = NULL, tags = '{}', attributes = '{}'";
+                        timezone = NULL, os_version = NULL, user_id = NULL, last_sent_at = NULL, tags = '{}', attributes = '{}', state_at = '2026-11-01T00:00:00Z'";
             let set = format!("UPDATE devices SET {seen} WHERE device = $1");
             world.sql.execute(&set, &[name]).await.unwrap();
             let set = format!("UPDATE devices SET {columns} WHERE device = $1 RETURNING device_key");
@@ -67,7 +67,7 @@ impl Asking {
         let (expansion, _) = self.world.store.expand(&[NotificationId(Uuid::now_v7())]).await.unwrap();
         let keys: Vec<DeviceKey> = self.names.keys().copied().collect();
         let meeting = expansion.meeting(&keys, &condition, self.now).await.unwrap_or_else(|e| panic!("{text}: {e}"));
-        let narrowing = Narrowing { platforms: &[], os: &[], condition: Some(&condition), now: self.now };
+        let narrowing = Narrowing { platforms: &[], os: &[], condition: Some(&condition), began: self.now };
         let page = expansion.page(self.world.app, None, narrowing, 100).await.unwrap_or_else(|e| panic!("{text}: {e}"));
         expansion.abandon().await.unwrap();
         let name = |key: &DeviceKey| self.names[key];
@@ -192,7 +192,7 @@ async fn a_rare_tag_is_found_page_by_page() {
     world.sql.execute("UPDATE devices SET tags = '{vip}' WHERE device IN ('d03', 'd77')", &[]).await.unwrap();
     let condition = Condition::parse("tags has 'vip'").unwrap();
     let (expansion, _) = world.store.expand(&[NotificationId(Uuid::now_v7())]).await.unwrap();
-    let narrowing = Narrowing { platforms: &[], os: &[], condition: Some(&condition), now: Timestamp::now() };
+    let narrowing = Narrowing { platforms: &[], os: &[], condition: Some(&condition), began: Timestamp::now() };
     let (mut cursor, mut found, mut empty) = (None, Vec::new(), 0);
     loop {
         let page = expansion.page(world.app, cursor.as_deref(), narrowing, 5).await.unwrap();

@@ -57,7 +57,7 @@ async fn pages_bring_every_device_once_and_never_part_a_person() {
         let (expansion, _) = world.store.expand(&[NotificationId(Uuid::now_v7())]).await.unwrap();
         let (mut cursor, mut seen, mut persons, mut pages) = (None, BTreeSet::new(), BTreeSet::new(), 0);
         loop {
-            let narrowing = Narrowing { platforms: narrow, os: narrow_os, condition: None, now: Timestamp::now() };
+            let narrowing = Narrowing { platforms: narrow, os: narrow_os, condition: None, began: Timestamp::now() };
             let page = expansion.page(AppKey(app), cursor.as_deref(), narrowing, limit).await.unwrap();
             let of_page: BTreeSet<String> = page.devices.iter().map(|d| d.person.key().to_owned()).collect();
             assert!(of_page.is_disjoint(&persons), "case {case}: a person is on two pages");
@@ -91,11 +91,28 @@ async fn a_person_with_more_devices_than_a_page_is_walked_whole() {
     }
     world.device("next", "n").await;
     let (expansion, _) = world.store.expand(&[NotificationId(Uuid::now_v7())]).await.unwrap();
-    let everybody = Narrowing { platforms: &[], os: &[], condition: None, now: Timestamp::now() };
+    let everybody = Narrowing { platforms: &[], os: &[], condition: None, began: Timestamp::now() };
     let page = expansion.page(world.app, None, everybody, 10).await.unwrap();
     assert_eq!((page.devices.len(), page.cursor.as_deref(), page.last), (25, Some("u:many"), false));
     let page = expansion.page(world.app, page.cursor.as_deref(), everybody, 10).await.unwrap();
     assert_eq!((page.devices.len(), page.last), (1, true));
+}
+
+#[tokio::test]
+async fn who_registers_or_logs_in_while_an_audience_is_walked_is_not_in_it() {
+    let world = World::new().await;
+    world.device("jan", "d1").await;
+    world.device("ola", "d2").await;
+    let began: Timestamp = world.sql.query_one("SELECT now()", &[]).await.unwrap().get(0);
+    let everybody = Narrowing { platforms: &[], os: &[], condition: None, began };
+    world.device("piotr", "d3").await;
+    // Who was jan is zofia from now on, with the same phone: the first of them may have been sent to already.
+    world.sql.execute("UPDATE devices SET state = 5, state_at = now() WHERE device = 'd1'", &[]).await.unwrap();
+    world.device("zofia", "d1").await;
+    let (expansion, _) = world.store.expand(&[NotificationId(Uuid::now_v7())]).await.unwrap();
+    let page = expansion.page(world.app, None, everybody, 10).await.unwrap();
+    let names: Vec<_> = page.devices.iter().filter_map(|device| device.person.user_id()).collect();
+    assert_eq!((names, page.last), (vec!["ola"], true));
 }
 
 #[tokio::test]
