@@ -2,6 +2,7 @@
 //! and back fewer.
 
 use crate::commit::{commit_behind, commit_by_hand};
+use crate::loan::Loan;
 use crate::{Error, Result};
 use carillon_failpoint::Point;
 use deadpool_postgres::{GenericClient, Object};
@@ -33,15 +34,12 @@ impl<'a> Ready<'a> {
 
 /// A transaction that owns its connection. Dropped without an end, it is rolled back by closing that.
 pub(crate) struct Begun {
-    connection: Option<Object>,
+    connection: Option<Loan>,
 }
 
 impl Begun {
     /// Begins, and does what comes first in the transaction; what that sends is sent without waiting for the beginning.
-    pub(crate) async fn with<T>(
-        connection: Object,
-        first: impl AsyncFnOnce(&Object) -> Result<T>,
-    ) -> Result<(Self, T)> {
+    pub(crate) async fn with<T>(connection: Loan, first: impl AsyncFnOnce(&Object) -> Result<T>) -> Result<(Self, T)> {
         let begun = Self { connection: Some(connection) };
         let client = begun.client()?;
         let begin = async { Ok(client.batch_execute("BEGIN").await?) };
@@ -51,7 +49,7 @@ impl Begun {
 
     /// Where its statements are sent.
     pub(crate) fn client(&self) -> Result<&Object> {
-        self.connection.as_ref().ok_or_else(ended)
+        self.connection.as_deref().ok_or_else(ended)
     }
 
     /// Commits it.
@@ -78,7 +76,7 @@ impl Begun {
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.batch_execute("ROLLBACK").await
         {
-            drop(Object::take(connection));
+            connection.close();
             return Err(error.into());
         }
         Ok(())
@@ -93,10 +91,10 @@ impl Drop for Begun {
     fn drop(&mut self) {
         // A connection with an open transaction must not go back to the pool.
         if let Some(connection) = self.connection.take() {
-            drop(Object::take(connection));
+            connection.close();
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! The only functions that commit. Each names its failpoint and has a deadline.
 
 use crate::begun::Ready;
+use crate::loan::Loan;
 use crate::{Error, Result};
 use carillon_failpoint::Point;
 use deadpool_postgres::{Object, Transaction};
@@ -20,18 +21,18 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(6);
 /// [`Error::Unavailable`] when the connection broke or nothing was answered in time: all of it is committed or nothing is.
 #[allow(clippy::disallowed_methods, reason = "the one function that commits what the driver opened")]
 pub(crate) async fn commit(transaction: Transaction<'_>, point: Point) -> Result<()> {
-    in_time(ANSWER, point.around(async { Ok(transaction.commit().await?) })).await
+    within(ANSWER, point.around(async { Ok(transaction.commit().await?) })).await
 }
 
 /// Commits a transaction that was begun by hand, because it outlives the function that began it. After an error the connection is gone.
 ///
 /// # Errors
 /// As [`commit`].
-pub(crate) async fn commit_by_hand(connection: Object, point: Point) -> Result<()> {
-    let committed = in_time(ANSWER, point.around(async { Ok(connection.batch_execute("COMMIT").await?) })).await;
+pub(crate) async fn commit_by_hand(connection: Loan, point: Point) -> Result<()> {
+    let committed = within(ANSWER, point.around(async { Ok(connection.batch_execute("COMMIT").await?) })).await;
     if committed.is_err() {
         // It must not go back to the pool with a transaction open.
-        drop(Object::take(connection));
+        connection.close();
     }
     committed
 }
@@ -41,9 +42,9 @@ pub(crate) async fn commit_by_hand(connection: Object, point: Point) -> Result<(
 ///
 /// # Errors
 /// What the database says of the statements, and as [`commit`]. Unless the commit itself was not answered, the connection goes back to the pool.
-pub(crate) async fn commit_behind(connection: Object, point: Point, last: Vec<Ready<'_>>) -> Result<()> {
-    let client = &connection;
-    let answered = in_time(ANSWER, async {
+pub(crate) async fn commit_behind(connection: Loan, point: Point, last: Vec<Ready<'_>>) -> Result<()> {
+    let client: &Object = &connection;
+    let answered = within(ANSWER, async {
         let mut writing = pin!(try_join_all(last.into_iter().map(|statement| statement.send(client))));
         // Sends them all. One that cannot be sent ends it here: nothing may be committed without it.
         let writing = match poll!(writing.as_mut()) {
@@ -59,7 +60,7 @@ pub(crate) async fn commit_behind(connection: Object, point: Point, last: Vec<Re
         Ok(written) => written,
         Err(error) => {
             // It must not go back to the pool with a transaction open.
-            drop(Object::take(connection));
+            connection.close();
             Err(error)
         }
     }
@@ -74,10 +75,11 @@ pub(crate) async fn autocommit<T>(
     patience: Duration,
     statement: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
 ) -> Result<T> {
-    in_time(patience, point.around(async { Ok(statement.await?) })).await
+    within(patience, point.around(async { Ok(statement.await?) })).await
 }
 
-async fn in_time<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Does the work, or gives it up when its time is over.
+pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     let late = |_| Err(Error::Unavailable("the database did not answer in time".into()));
     tokio::time::timeout(patience, work).await.unwrap_or_else(late)
 }

@@ -21,6 +21,7 @@ mod history;
 mod keys;
 mod last_sent;
 mod listen;
+mod loan;
 mod migrate;
 mod parked;
 mod partitions;

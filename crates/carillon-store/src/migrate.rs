@@ -50,7 +50,7 @@ impl Store {
     /// an error stays. [`Error::Unavailable`] after ten minutes of waiting, or when the database is away.
     pub async fn migrate(&self) -> Result<Vec<&'static str>> {
         // A session's lock ends with the session, so it is one of its own.
-        let mut connection = Object::take(self.connection().await?);
+        let mut connection = Object::take(self.lasting_connection().await?);
         connection.batch_execute(SETTINGS).await?;
         lock(&connection).await?;
         connection

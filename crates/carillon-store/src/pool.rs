@@ -1,6 +1,8 @@
 //! Connections: every wait has a deadline, and a connection to a server that was demoted is thrown away.
 
+use crate::commit::within;
 use crate::first_word::FirstWord;
+use crate::loan::Loan;
 use crate::pausing::TakingUp;
 use crate::presence::Presence;
 use crate::{Config, Error, Result};
@@ -18,6 +20,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 const CONNECT: Duration = Duration::from_secs(2);
 /// A connection that rested this long is asked before it is used.
 const RESTED: Duration = Duration::from_secs(5);
+/// How long anything may take that nobody else puts an end to: above what its statements may take together, and its commit.
+const LONGEST: Duration = Duration::from_secs(15);
 /// A busy connection is asked every so many uses, and plans its statements anew where it keeps plans.
 const USES_BETWEEN_CHECKS: usize = 64;
 
@@ -80,7 +84,8 @@ impl Store {
             .pre_recycle(Hook::async_fn(move |connection, metrics| {
                 let many = metrics.recycle_count % USES_BETWEEN_CHECKS == 0;
                 let due = metrics.last_used() > RESTED || many;
-                Box::pin(async move {
+                // The pool gives this no deadline: one that answers nothing any more would keep whoever asks for a connection for ever.
+                let looking = async move {
                     if due {
                         check_writable(connection).await?;
                     }
@@ -88,6 +93,10 @@ impl Store {
                         connection.batch_execute("DISCARD PLANS").await.map_err(HookError::Backend)?;
                     }
                     Ok(())
+                };
+                Box::pin(async {
+                    let late = |_| Err(HookError::message("the server does not answer"));
+                    tokio::time::timeout(CONNECT, looking).await.unwrap_or_else(late)
                 })
             }))
             .build()
@@ -105,8 +114,23 @@ impl Store {
     }
 
     /// A connection, for one request or one group.
-    pub(crate) async fn connection(&self) -> Result<Object> {
+    pub(crate) async fn connection(&self) -> Result<Loan> {
+        Ok(Loan::new(self.pool.get().await?, self.patience))
+    }
+
+    /// A connection that may be kept for as long as it takes.
+    pub(crate) async fn lasting_connection(&self) -> Result<Object> {
         Ok(self.pool.get().await?)
+    }
+
+    /// Does what takes several statements, within [`LONGEST`]: the server ends a statement that takes too long, but says so over a way that may be dead
+    /// while something in between still answers for it.
+    ///
+    /// # Errors
+    /// As the work, and [`Error::Unavailable`] when it took too long; its connection is closed then, and with it its transaction.
+    pub fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> impl Future<Output = Result<T>> {
+        // Boxed before anything waits, as such work is large.
+        within(LONGEST, Box::pin(work))
     }
 
     /// How long a statement may take to be answered: the server itself ends it a little earlier.

@@ -2,13 +2,14 @@
 //!
 //! Texts are few: the cache of statements grows with every other text.
 
-use crate::commit::autocommit;
+use crate::commit::{autocommit, within};
 use crate::{Error, Result, Store};
 use carillon_failpoint::Point;
+use deadpool_postgres::Object;
 use std::time::Duration;
-use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -17,24 +18,33 @@ impl Store {
     pub(crate) async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>> {
         debug_assert!(!writes(sql), "a statement that writes commits by itself: {sql}");
         let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
-        Ok(connection.query(&statement, parameters).await?)
+        let asking = async {
+            let statement = connection.prepare_cached(sql).await?;
+            Ok(connection.query(&statement, parameters).await?)
+        };
+        within(self.patience(), asking).await
     }
 
     /// Reads one row.
     pub(crate) async fn row(&self, sql: &str, parameters: Parameters<'_>) -> Result<Row> {
         debug_assert!(!writes(sql), "a statement that writes commits by itself: {sql}");
         let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
-        Ok(connection.query_one(&statement, parameters).await?)
+        let asking = async {
+            let statement = connection.prepare_cached(sql).await?;
+            Ok(connection.query_one(&statement, parameters).await?)
+        };
+        within(self.patience(), asking).await
     }
 
     /// Reads one row, or finds none.
     pub(crate) async fn maybe_row(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>> {
         debug_assert!(!writes(sql), "a statement that writes commits by itself: {sql}");
         let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
-        Ok(connection.query_opt(&statement, parameters).await?)
+        let asking = async {
+            let statement = connection.prepare_cached(sql).await?;
+            Ok(connection.query_opt(&statement, parameters).await?)
+        };
+        within(self.patience(), asking).await
     }
 
     /// Reads by a plan made for these parameters. A plan that is kept for all of them would not know whether an app has ten devices or
@@ -42,8 +52,11 @@ impl Store {
     pub(crate) async fn planned_rows(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>> {
         debug_assert!(!writes(sql), "a statement that writes commits by itself: {sql}");
         let connection = self.connection().await?;
-        let statement = connection.prepare(sql).await?;
-        Ok(connection.query(&statement, parameters).await?)
+        let asking = async {
+            let statement = connection.prepare(sql).await?;
+            Ok(connection.query(&statement, parameters).await?)
+        };
+        within(self.patience(), asking).await
     }
 
     /// Writes, which commits by itself, and returns what the statement returns.
@@ -60,7 +73,7 @@ impl Store {
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>> {
         let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
+        let statement = self.prepared(&connection, sql).await?;
         autocommit(point, patience, again_after_deadlocks(|| connection.query(&statement, parameters))).await
     }
 
@@ -89,7 +102,7 @@ impl Store {
         parameters: Parameters<'_>,
     ) -> Result<Option<Row>> {
         let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
+        let statement = self.prepared(&connection, sql).await?;
         let writing = async {
             match connection.query_opt(&statement, parameters).await {
                 Err(error) if is_deadlock(&error) => Ok(None),
@@ -99,10 +112,14 @@ impl Store {
         autocommit(point, self.patience(), writing).await
     }
 
+    async fn prepared(&self, connection: &Object, sql: &str) -> Result<Statement> {
+        within(self.patience(), async { Ok(connection.prepare_cached(sql).await?) }).await
+    }
+
     /// Writes; how many rows.
     pub(crate) async fn write_count(&self, point: Point, sql: &str, parameters: Parameters<'_>) -> Result<u64> {
         let connection = self.connection().await?;
-        let statement = connection.prepare_cached(sql).await?;
+        let statement = self.prepared(&connection, sql).await?;
         let writing = again_after_deadlocks(|| connection.execute(&statement, parameters));
         autocommit(point, self.patience(), writing).await
     }

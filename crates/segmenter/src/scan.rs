@@ -58,19 +58,20 @@ pub(crate) async fn run(segmenter: Arc<Segmenter>, broker: Broker, stop: Cancell
 /// One look; `true` when there is probably more.
 async fn look(segmenter: &Segmenter, broker: &Broker, stop: &CancellationToken) -> Result<bool, Error> {
     let mut more = false;
-    paused::look(&segmenter.store).await?;
-    more |= segmenter.store.take_up_resumed().await?.more;
-    let due = segmenter.store.due_notifications(NOTIFICATIONS).await?;
+    let store = &segmenter.store;
+    store.in_time(paused::look(store)).await?;
+    more |= store.in_time(store.take_up_resumed()).await?.more;
+    let due = store.in_time(store.due_notifications(NOTIFICATIONS)).await?;
     more |= due.len() as i64 == NOTIFICATIONS;
     publish(broker, wake_ups(&due), stop).await;
-    let due_lanes = segmenter.store.due_lanes().await?;
+    let due_lanes = store.due_lanes().await?;
     for lane in Lane::ALL {
         let credit = most(*lane, segmenter.config.outstanding_chunks);
         if *lane == Lane::Transactional {
-            segmenter.credit.counted(&segmenter.store.outstanding(*lane).await?);
+            segmenter.credit.counted(&store.outstanding(*lane).await?);
         }
         for platform in Platform::ALL.iter().filter(|platform| due_lanes.contains(&(**platform, *lane))) {
-            let due = segmenter.store.due_chunks(*platform, *lane, credit, CHUNKS).await?;
+            let due = store.in_time(store.due_chunks(*platform, *lane, credit, CHUNKS)).await?;
             more |= due.len() as i64 == CHUNKS;
             let mut chunks = Vec::with_capacity(due.len());
             let mut failed = None;
@@ -86,7 +87,7 @@ async fn look(segmenter: &Segmenter, broker: &Broker, stop: &CancellationToken) 
             }
         }
     }
-    more |= segmenter.store.close_cancelled(segmenter.slot).await?;
+    more |= store.in_time(store.close_cancelled(segmenter.slot)).await?;
     Ok(more)
 }
 
@@ -181,23 +182,24 @@ async fn publish(broker: &Broker, outgoing: Vec<Outgoing>, stop: &CancellationTo
 pub(crate) async fn keep_house(segmenter: Arc<Segmenter>, stop: CancellationToken) -> Result<(), Infallible> {
     let mut round: u32 = 0;
     let mut after = None;
+    let store = &segmenter.store;
     while !stop.is_cancelled() {
         let done = async {
-            (_, after) = segmenter.store.finish_stale(STALE_SECONDS, after).await?;
+            (_, after) = store.in_time(store.finish_stale(STALE_SECONDS, after)).await?;
             loop {
-                let closed = segmenter.store.close_expired(segmenter.slot).await?;
+                let closed = store.in_time(store.close_expired(segmenter.slot)).await?;
                 if closed.is_empty() || stop.is_cancelled() {
                     break;
                 }
-                segmenter.store.finish_runs(&closed).await?;
+                store.finish_runs(&closed).await?;
             }
             if round.is_multiple_of(6) {
-                segmenter.store.purge().await?;
-                segmenter.store.cancel_orphans().await?;
+                store.in_time(store.purge()).await?;
+                store.in_time(store.cancel_orphans()).await?;
             }
             if round.is_multiple_of(360) {
-                segmenter.store.make_partitions(5).await?;
-                while segmenter.store.drop_old_chunks().await? && !stop.is_cancelled() {}
+                store.make_partitions(5).await?;
+                while store.drop_old_chunks().await? && !stop.is_cancelled() {}
             }
             Ok::<_, Error>(())
         };

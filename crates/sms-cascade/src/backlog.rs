@@ -60,15 +60,16 @@ impl Backlog {
             // The semaphore is never closed.
             let Some(Ok(worker)) = self.stopping.run_until_cancelled(worker).await else { return };
             let since = Instant::now();
-            let batch = match self.store.due_cascades(self.limit, self.lease, self.batches.slot()).await {
-                Ok(batch) => batch,
-                Err(error) => {
-                    self.database.set(false, "does not answer");
-                    tracing::warn!(%error, "due cascades cannot be looked for");
-                    pause = DATABASE_PAUSE;
-                    continue;
-                }
-            };
+            let batch =
+                match self.store.in_time(self.store.due_cascades(self.limit, self.lease, self.batches.slot())).await {
+                    Ok(batch) => batch,
+                    Err(error) => {
+                        self.database.set(false, "does not answer");
+                        tracing::warn!(%error, "due cascades cannot be looked for");
+                        pause = DATABASE_PAUSE;
+                        continue;
+                    }
+                };
             self.database.set(true, "");
             // A full group means that more may wait.
             pause = if batch.taken as i64 >= self.limit { Duration::ZERO } else { self.tick };
@@ -87,7 +88,7 @@ async fn close(store: &Store, batches: &Batches, stopping: &CancellationToken) {
     let mut pause = CLOSING_EVERY;
     while stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         pause = CLOSING_EVERY;
-        match store.cascades_to_close(CLOSING).await {
+        match store.in_time(store.cascades_to_close(CLOSING)).await {
             Ok(fired) => {
                 if fired.len() as i64 >= CLOSING {
                     pause = Duration::ZERO;

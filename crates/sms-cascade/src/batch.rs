@@ -138,7 +138,7 @@ impl Batches {
 
     /// As above, for rows that were taken for it. What fails is looked at again by itself.
     pub(crate) async fn close(&self, fired: &[CascadeId]) {
-        match self.store.close_cascaded(fired, self.slot).await {
+        match self.store.in_time(self.store.close_cascaded(fired, self.slot)).await {
             Ok(closed) => self.finish_runs(&closed.closed_runs).await,
             Err(error) => tracing::warn!(%error, cascades = fired.len(), "overtaken pushes are closed later"),
         }
@@ -163,7 +163,7 @@ impl Batches {
             return;
         }
         loop {
-            match self.store.finish_cascades(&results, self.slot).await {
+            match self.store.in_time(self.store.finish_cascades(&results, self.slot)).await {
                 Ok(finished) => {
                     results.iter().for_each(|result| self.sender.meters.ended(&result.outcome));
                     return self.finish_runs(&finished.ended_runs).await;

@@ -44,7 +44,7 @@ impl LastSent {
         let mark = |mut devices: Vec<i64>| {
             let store = store.clone();
             async move {
-                let marked = store.mark_sent(&mut devices, jiff::Timestamp::now()).await;
+                let marked = store.in_time(store.mark_sent(&mut devices, jiff::Timestamp::now())).await;
                 marked.map_err(|error| (error, devices))
             }
         };

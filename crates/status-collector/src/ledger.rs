@@ -115,7 +115,7 @@ async fn commit_claims(store: &Store, cut_off: &CutOff, mut group: Vec<Waiting<V
     let unique: Vec<Asked> =
         group.iter().flat_map(|w| &w.question).filter(|asked| known.insert(asked.chunk)).copied().collect();
     let leases: Vec<i64> = unique.iter().map(|_| fresh_lease()).collect();
-    match store.claim(&unique, &leases, cut_off.holds()).await {
+    match store.in_time(store.claim(&unique, &leases, cut_off.holds())).await {
         Ok((answers, now)) => {
             let granted = unique.iter().map(|asked| asked.chunk).zip(answers).collect();
             let unheard = hand_out(group, granted, now);
@@ -160,7 +160,7 @@ async fn commit_reports(
 ) {
     let counts: Vec<usize> = group.iter().map(|waiting| waiting.question.len()).collect();
     let all: Vec<ChunkReport> = group.iter_mut().flat_map(|waiting| std::mem::take(&mut waiting.question)).collect();
-    match store.report(&all, slot).await {
+    match store.in_time(store.report(&all, slot)).await {
         Ok(reported) => {
             for run in reported.closed_runs {
                 // A full queue is no loss: the housekeeping finds what is not marked as finished here.

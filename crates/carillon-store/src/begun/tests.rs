@@ -7,13 +7,13 @@ use tokio_postgres::NoTls;
 const WRITE: &str = "INSERT INTO written (number) VALUES ($1)";
 
 #[allow(clippy::disallowed_methods, reason = "tests are told their database by the environment")]
-fn server() -> String {
+pub(crate) fn server() -> String {
     std::env::var("CARILLON_DATABASE__URL").expect("CARILLON_DATABASE__URL names a PostgreSQL for tests")
 }
 
 /// A store with one connection to a database of its own, which has one table.
 #[allow(clippy::disallowed_methods, reason = "the connection of a test lives as long as its runtime")]
-async fn one_connection() -> Store {
+pub(crate) async fn one_connection() -> Store {
     let name = format!("test_{}", uuid::Uuid::now_v7().simple());
     let (client, connection) = tokio_postgres::connect(&server(), NoTls).await.unwrap();
     tokio::spawn(connection);
@@ -35,7 +35,7 @@ async fn write(transaction: &Begun, number: i32) -> Ready<'static> {
 }
 
 /// What was committed, and which of the server's processes the connection leads to.
-async fn there(store: &Store) -> (Vec<i32>, i32) {
+pub(crate) async fn there(store: &Store) -> (Vec<i32>, i32) {
     let rows = store.rows("SELECT number FROM written ORDER BY number", &[]).await.unwrap();
     let process = store.row("SELECT pg_backend_pid()", &[]).await.unwrap();
     (rows.iter().map(|row| row.get(0)).collect(), process.get(0))

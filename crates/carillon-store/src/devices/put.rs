@@ -127,7 +127,7 @@ impl Store {
             // The device may exist, and then the change may fit.
             Err(_) => return Ok(None),
         };
-        if is_full(&self.connection().await?, call.app, &merged.person).await? {
+        if is_full(&*self.connection().await?, call.app, &merged.person).await? {
             return Ok(None);
         }
         let sql = format!("{INSERT} ON CONFLICT DO NOTHING RETURNING {COLUMNS}, {SWITCH}");
