@@ -11,15 +11,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// How long both sides of a half-open connection are kept in the dark; longer than any heartbeat of ours.
-const HALF_OPEN: Duration = Duration::from_secs(120);
+/// How long both sides of a half-open connection are kept in the dark at most: longer than any run. Whoever waits for its end is stuck.
+const HALF_OPEN: Duration = Duration::from_secs(4 * 3600);
 
 /// What happens to the connections that are open now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// RST to both sides.
     Reset,
-    /// Nothing passes any more and neither side is told; new connections are fine.
+    /// What the client sends is taken and goes nowhere, and nothing comes back, until the client gives up; new connections are fine.
     HalfOpen,
 }
 
@@ -122,8 +122,16 @@ async fn connection(client: TcpStream, state: Arc<State>, mut cuts: broadcast::R
         Some(Cut::Reset) => {
             let _ = (to_client.as_ref().set_zero_linger(), to_server.as_ref().set_zero_linger());
         }
-        Some(Cut::HalfOpen) => tokio::time::sleep(HALF_OPEN).await,
+        Some(Cut::HalfOpen) => {
+            let _ = tokio::time::timeout(HALF_OPEN, swallow(&mut from_client)).await;
+        }
     }
+}
+
+/// Reads until there is no more.
+async fn swallow(from: &mut OwnedReadHalf) {
+    let mut buffer = vec![0; 16 << 10];
+    while matches!(from.read(&mut buffer).await, Ok(1..)) {}
 }
 
 async fn pump(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, mut stalled: watch::Receiver<bool>) {
