@@ -1,8 +1,9 @@
 //! Cascades: what follows for a person who did not react, decided here and nowhere else.
 
-use crate::content::{Content, escape_pointer, is_locale};
+use crate::content::{Content, Localized, escape_pointer, is_locale, locale_ranges};
 use crate::delivery_status::{Evidence, Reason, Status};
 use crate::fault::{Faults, check_text};
+use crate::ids::is_slug;
 use crate::limits;
 use crate::platform::closed_list;
 use crate::span::Seconds;
@@ -47,17 +48,19 @@ pub struct Sms {
 }
 
 impl Sms {
-    /// The text for a recipient: by lookup of the locale and its language, then the text, then title and body.
-    pub fn text_for(&self, locale: Option<&str>, content: &Content) -> String {
-        let language = locale.and_then(|l| l.split('-').next());
-        let localized = [locale, language]
-            .into_iter()
-            .flatten()
-            .find_map(|want| self.localized.iter().find(|(l, _)| l.eq_ignore_ascii_case(want)).map(|(_, t)| t));
-        if let Some(text) = localized.or(self.text.as_ref()) {
+    /// The text for a recipient, by the lookup that pushes have: the locale, its language, the app's default, the base. Where the link has no text of its own,
+    /// title and body, each by the same lookup.
+    pub fn text_for(&self, locale: Option<&str>, default_locale: Option<&str>, content: &Content) -> String {
+        let tags: Vec<&str> = [locale, default_locale].into_iter().flatten().flat_map(locale_ranges).collect();
+        let own = |tag: &&str| self.localized.iter().find(|(l, _)| l.eq_ignore_ascii_case(tag)).map(|(_, text)| text);
+        if let Some(text) = tags.iter().find_map(own).or(self.text.as_ref()) {
             return text.clone();
         }
-        [content.title.as_deref(), content.body.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("\n")
+        let entry = |tag: &&str| content.localized.iter().find(|l| l.locale.eq_ignore_ascii_case(tag));
+        let entries: Vec<&Localized> = tags.iter().filter_map(entry).collect();
+        let title = entries.iter().find_map(|l| l.title.as_deref()).or(content.title.as_deref());
+        let body = entries.iter().find_map(|l| l.body.as_deref()).or(content.body.as_deref());
+        [title, body].into_iter().flatten().collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -70,6 +73,19 @@ pub struct CascadeLink {
     pub within: Seconds,
     /// What it does.
     pub sms: Sms,
+}
+
+/// Characters of a name that phones show: a number of 15 digits at most.
+const SENDER_CHARACTERS: usize = 15;
+
+/// What [`is_sms_sender`] asks for, in words.
+pub const SMS_SENDER: &str =
+    "must match [a-z0-9][a-z0-9_-]{0,62}, or be 1-15 letters, digits, spaces, '.', '-', '_' or '+'";
+
+/// Whether it may name who sends a text message: an id like any other, or a name that phones show.
+pub fn is_sms_sender(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'.' | b'-' | b'_' | b'+');
+    is_slug(text) || ((1..=SENDER_CHARACTERS).contains(&text.len()) && text.bytes().all(fits))
 }
 
 /// Checks a whole cascade. One link is what this version knows; a longer chain is refused rather than cut short.
@@ -89,9 +105,8 @@ pub fn check(faults: &mut Faults, links: &[CascadeLink], content: &Content) {
 
 fn check_sms(faults: &mut Faults, at: &str, sms: &Sms, content: &Content) {
     if let Some(from) = &sms.from {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '.' | '-' | '_' | '+');
-        if from.is_empty() || from.len() > 15 || !from.chars().all(fits) {
-            faults.add(format!("{at}/from"), "must be a sender of 1-15 letters, digits, spaces, '.', '-', '_' or '+'");
+        if !is_sms_sender(from) {
+            faults.add(format!("{at}/from"), SMS_SENDER);
         }
     }
     match &sms.text {
@@ -163,6 +178,16 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_is_an_id_or_a_name_that_phones_show() {
+        for good in ["shop", "SHOP", "Shop 24", "+48501502503", &"a".repeat(63)] {
+            assert!(is_sms_sender(good), "{good}");
+        }
+        for bad in ["", "SHOP!", "Żabka", "A name of 16 chr", &"a".repeat(64), "a\n"] {
+            assert!(!is_sms_sender(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn what_the_person_or_the_caller_wished_never_fires() {
         assert!(fires_at_once(Status::Suppressed, Some(Reason::NoDevice)));
         assert!(fires_at_once(Status::Failed, Some(Reason::ProviderRejected)));
@@ -175,9 +200,33 @@ mod tests {
     fn the_text_follows_the_locale_then_the_text_then_the_content() {
         let content = Content { title: Some("T".into()), body: Some("B".into()), ..Default::default() };
         let mut sms = Sms { localized: vec![("pl".into(), "Cześć".into())], ..Default::default() };
-        assert_eq!(sms.text_for(Some("pl-PL"), &content), "Cześć");
-        assert_eq!(sms.text_for(Some("de"), &content), "T\nB");
+        assert_eq!(sms.text_for(Some("pl-PL"), None, &content), "Cześć");
+        assert_eq!(sms.text_for(Some("de"), None, &content), "T\nB");
         sms.text = Some("Hi".into());
-        assert_eq!(sms.text_for(None, &content), "Hi");
+        assert_eq!(sms.text_for(None, None, &content), "Hi");
+    }
+
+    #[test]
+    fn a_text_message_speaks_the_language_that_the_push_spoke() {
+        let entry = |locale: &str, title: Option<&str>, body: Option<&str>| Localized {
+            locale: locale.into(),
+            title: title.map(Into::into),
+            body: body.map(Into::into),
+            ..Default::default()
+        };
+        let localized = vec![
+            entry("zh-Hant", Some("標題"), Some("內容")),
+            entry("pl", Some("Tytuł"), None),
+            entry("de", None, Some("Text")),
+        ];
+        let content = Content { title: Some("T".into()), body: Some("B".into()), localized, ..Default::default() };
+        let mut sms = Sms::default();
+        assert_eq!(sms.text_for(Some("zh-Hant-TW"), None, &content), "標題\n內容");
+        assert_eq!(sms.text_for(Some("pl-PL"), Some("de"), &content), "Tytuł\nText", "field by field");
+        assert_eq!(sms.text_for(None, Some("de"), &content), "T\nText", "the app's own language");
+        sms.localized = vec![("de".into(), "Hallo".into())];
+        sms.text = Some("Hi".into());
+        assert_eq!(sms.text_for(Some("fr"), Some("de-AT"), &content), "Hallo");
+        assert_eq!(sms.text_for(Some("fr"), None, &content), "Hi");
     }
 }

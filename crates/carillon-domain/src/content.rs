@@ -257,6 +257,17 @@ impl Content {
     }
 }
 
+/// The ranges of a BCP 47 lookup (RFC 4647, section 3.4): the tag, then shorter and shorter, never ending in a single letter.
+pub fn locale_ranges(tag: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(tag), |tag| {
+        let shorter = &tag[..tag.rfind('-')?];
+        match shorter.as_bytes() {
+            [head @ .., b'-', _] => Some(&shorter[..head.len()]),
+            _ => Some(shorter),
+        }
+    })
+}
+
 /// Whether `text` has the form of a BCP 47 tag: subtags of 1-8 letters and digits, the first of letters, 35 characters at most.
 pub fn is_locale(text: &str) -> bool {
     let mut parts = text.split('-');

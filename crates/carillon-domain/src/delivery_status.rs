@@ -67,6 +67,25 @@ impl Status {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Evidence(pub u16);
 
+/// Whose word a delivery's status is (contract, section 8): `provider`, `device`, `operator` or `none`. A failure is the provider's word if it is one that
+/// only a provider gives. `is_push`: else it is a text message.
+pub fn told_by(status: Status, reason: Option<Reason>, is_push: bool) -> &'static str {
+    let refused = [Reason::ProviderRejected, Reason::TokenInvalid, Reason::Credential, Reason::PayloadTooLarge];
+    match status {
+        Status::Sent => "provider",
+        Status::Failed if reason.is_some_and(|reason| refused.contains(&reason)) => "provider",
+        Status::Undelivered if is_push => "provider",
+        status if status >= Status::Undelivered => {
+            if is_push {
+                "device"
+            } else {
+                "operator"
+            }
+        }
+        _ => "none",
+    }
+}
+
 impl Evidence {
     /// All that either knows.
     pub const fn join(self, other: Evidence) -> Evidence {

@@ -1,19 +1,8 @@
 //! Which texts a device falls to.
 
 use crate::render::Facts;
-use carillon_domain::content::{Content, Localized};
+use carillon_domain::content::{Content, Localized, locale_ranges};
 use carillon_domain::notification::Notification;
-
-/// The ranges of a BCP 47 lookup (RFC 4647, section 3.4): the tag, then shorter and shorter, never ending in a single letter.
-fn ranges(tag: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(tag), |tag| {
-        let shorter = &tag[..tag.rfind('-')?];
-        match shorter.as_bytes() {
-            [head @ .., b'-', _] => Some(&shorter[..head.len()]),
-            _ => Some(shorter),
-        }
-    })
-}
 
 fn entry<'a>(content: &'a Content, tag: &str) -> Option<&'a Localized> {
     content.localized.iter().find(|l| l.locale.eq_ignore_ascii_case(tag))
@@ -36,7 +25,7 @@ impl<'a> Texts<'a> {
         let found: Vec<&Localized> = [locale, default_locale]
             .into_iter()
             .flatten()
-            .flat_map(ranges)
+            .flat_map(locale_ranges)
             .filter_map(|tag| entry(content, tag))
             .collect();
         let field = |of: fn(&Localized) -> &Option<String>, base: &'a Option<String>| {

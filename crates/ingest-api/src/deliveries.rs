@@ -1,6 +1,6 @@
 //! What REST and gRPC say of a delivery beside its fields.
 
-use carillon_domain::delivery_status::{Reason, Status};
+use carillon_domain::delivery_status::{Status, told_by};
 use carillon_store::DeliveryRow;
 use uuid::Uuid;
 
@@ -28,17 +28,7 @@ pub(crate) fn is_push(text: &str) -> Option<bool> {
 
 /// Whose word the status rests on.
 pub(crate) fn evidence(row: &DeliveryRow) -> &'static str {
-    let by_provider = matches!(
-        row.reason,
-        Some(Reason::ProviderRejected | Reason::TokenInvalid | Reason::Credential | Reason::PayloadTooLarge)
-    );
-    match (row.evidence.status(), row.id.link) {
-        (Status::Sent, _) | (Status::Undelivered, 0) => "provider",
-        (Status::Failed, _) if by_provider => "provider",
-        (status, 0) if status >= Status::Delivered => "device",
-        (status, _) if status >= Status::Undelivered => "operator",
-        _ => "none",
-    }
+    told_by(row.evidence.status(), row.reason, row.id.link == 0)
 }
 
 /// The button, where a step of the history is its click.
@@ -49,6 +39,7 @@ pub(crate) fn action(row: &DeliveryRow, step: Status) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use carillon_domain::delivery_status::Reason;
     use carillon_domain::ids::RunId;
     use carillon_store::DeliveryId;
 

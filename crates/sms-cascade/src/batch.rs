@@ -10,7 +10,7 @@ use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{NotificationId, RunId, TenantKey};
 use carillon_domain::notification::Notification;
 use carillon_runtime::Scope;
-use carillon_store::{CascadeId, CascadeOutcome, CascadeResult, DueCascade, DueCascades, Result, SmsRoutes, Store};
+use carillon_store::{CascadeId, CascadeOutcome, CascadeResult, DueCascade, DueCascades, Result, Said, SmsRoutes, Store};
 use futures::stream::{self, StreamExt};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -203,37 +203,37 @@ fn word(outcome: &CascadeOutcome) -> &'static str {
     }
 }
 
-/// Each notification once, however many of its cascades are due.
-fn decode(batch: &DueCascades) -> HashMap<NotificationId, Notification> {
-    let read = |(id, body): (&NotificationId, &Vec<u8>)| match carillon_wire::decode_body(body) {
-        Ok(notification) => Some((*id, notification)),
+/// Each notification once, however many of its cascades are due, with its app's default locale.
+fn decode(batch: &DueCascades) -> HashMap<NotificationId, (Notification, Option<&str>)> {
+    let read = |(id, said): (&NotificationId, &Said)| match carillon_wire::decode_body(&said.body) {
+        Ok(notification) => Some((*id, (notification, said.default_locale.as_deref()))),
         Err(error) => {
             tracing::error!(notification.id = %id.0, %error, "a notification does not read as it was written");
             None
         }
     };
-    batch.bodies.iter().filter_map(read).collect()
+    batch.notifications.iter().filter_map(read).collect()
 }
 
 /// Everything about a message, or what becomes of it without one.
 fn prepare<'a>(
     due: &'a DueCascade,
-    notifications: &'a HashMap<NotificationId, Notification>,
+    notifications: &'a HashMap<NotificationId, (Notification, Option<&str>)>,
     routes: &'a [SmsRoutes],
     opened: &'a Opened<'a>,
     now: jiff::Timestamp,
 ) -> std::result::Result<Message<'a>, CascadeOutcome> {
-    let draft = notifications.get(&due.notification_id).map(Notification::draft);
+    let said = notifications.get(&due.notification_id).map(|(said, default)| (said.draft(), *default));
     let link = usize::try_from(due.id.link).ok().and_then(|link| link.checked_sub(1));
-    let Some((draft, sms)) = draft.zip(link).and_then(|(draft, link)| Some((draft, &draft.cascade.get(link)?.sms)))
-    else {
+    let sms = said.zip(link).and_then(|((draft, _), link)| Some(&draft.cascade.get(link)?.sms));
+    let Some(((draft, default_locale), sms)) = said.zip(sms) else {
         return Err(CascadeOutcome::Retry { after: UNREADABLE, tried: due.tried.clone() });
     };
     if let Some(outcome) = plan::judge(due, sms, now) {
         return Err(outcome);
     }
     let (from, gateways) = way(due, sms, routes, opened)?;
-    let text = sms.text_for(due.locale.as_deref(), &draft.content);
+    let text = sms.text_for(due.locale.as_deref(), default_locale, &draft.content);
     Ok(Message { due, text, from, gateways, expires: plan::expires(due, sms, now) })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::routing_key::channel;
 use carillon_broker::{Outgoing, Raw};
-use carillon_domain::delivery_status::{Reason, Status};
+use carillon_domain::delivery_status::{Reason, Status, told_by};
 use carillon_domain::notification::Notification;
 use carillon_domain::platform::Platform;
 use carillon_store::{StatusChange, StatusSubject, changed_at};
@@ -60,6 +60,7 @@ fn body(
     let metadata: Map<String, Value> =
         draft.metadata.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect();
     let at = changed_at(change).to_string();
+    let reason = change.reason.and_then(Reason::from_number);
     let mut told = json!({
         "type": format!("message.{}", status.as_str()),
         "timestamp": at,
@@ -75,8 +76,9 @@ fn body(
             "gateway": subject.gateway,
             "link": change.link,
             "status": status.as_str(),
-            "reason": change.reason.and_then(Reason::from_number).map(Reason::as_str),
-            "evidence": evidence(change.link, status),
+            "reason": reason.map(Reason::as_str),
+            // Of the status that is told, not of what is known by now.
+            "evidence": told_by(status, reason, change.link == 0),
             "at": at,
             "provider_id": subject.provider_id,
         }
@@ -85,18 +87,6 @@ fn body(
         told["data"]["action"] = action.into();
     }
     told
-}
-
-/// Who said so: the provider that accepted, the device, or the operator of a phone. Of the status that is told, not of what is known by now.
-fn evidence(link: i16, status: Status) -> &'static str {
-    match status {
-        Status::Queued | Status::Suppressed | Status::Cancelled | Status::Expired => "none",
-        Status::Unknown => "none",
-        Status::Failed | Status::Sent => "provider",
-        _ if link > 0 => "operator",
-        Status::Undelivered => "provider",
-        _ => "device",
-    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct DueCascade {
     pub id: CascadeId,
     /// Which claim this is, from 1; a result of an older claim changes nothing.
     pub attempt: i16,
-    /// The notification; its body is in [`DueCascades::bodies`].
+    /// The notification; what it says is in [`DueCascades::notifications`].
     pub notification_id: NotificationId,
     /// Whose.
     pub tenant_key: TenantKey,
@@ -64,12 +64,20 @@ pub struct DueCascade {
     pub deadline: Timestamp,
 }
 
+/// What a notification says, and to whom.
+pub struct Said {
+    /// What was accepted (`carillon_wire::decode_body`).
+    pub body: Vec<u8>,
+    /// The app's default locale, else the tenant's.
+    pub default_locale: Option<String>,
+}
+
 /// What [`Store::due_cascades`] took.
 pub struct DueCascades {
     /// What this caller sends now.
     pub cascades: Vec<DueCascade>,
-    /// The bodies of their notifications (`carillon_wire::decode_body`).
-    pub bodies: HashMap<NotificationId, Vec<u8>>,
+    /// Their notifications.
+    pub notifications: HashMap<NotificationId, Said>,
     /// The database's clock.
     pub now: Timestamp,
     /// Rows looked at; a full batch means that more may wait.
@@ -159,7 +167,7 @@ impl Store {
         let rows = transaction.query(&statement, &[&limit, &lease.as_secs_f64()]).await?;
         let mut taken = DueCascades {
             cascades: Vec::with_capacity(rows.len()),
-            bodies: HashMap::new(),
+            notifications: HashMap::new(),
             now: rows.first().map_or(Timestamp::UNIX_EPOCH, |row| row.get(17)),
             taken: rows.len(),
             cancelled: 0,
@@ -184,7 +192,7 @@ impl Store {
         }
         taken.ended_runs.sort_unstable();
         taken.ended_runs.dedup();
-        taken.bodies = bodies(&transaction, &taken.cascades).await?;
+        taken.notifications = said(&transaction, &taken.cascades).await?;
         write_news(&transaction, news, slot).await?;
         commit(transaction, Point::CascadesDueCommit).await?;
         Ok(taken)
@@ -253,16 +261,20 @@ fn no_phone(row: &Row) -> News {
     }
 }
 
-async fn bodies(transaction: &Transaction<'_>, cascades: &[DueCascade]) -> Result<HashMap<NotificationId, Vec<u8>>> {
+const SAID: &str = "
+    SELECT n.notification_id, n.body, coalesce(a.default_locale, t.default_locale)
+    FROM notifications n LEFT JOIN apps a ON a.app_key = n.app_key LEFT JOIN tenants t ON t.tenant_key = n.tenant_key
+    WHERE n.notification_id = ANY($1)";
+
+async fn said(transaction: &Transaction<'_>, cascades: &[DueCascade]) -> Result<HashMap<NotificationId, Said>> {
     let mut ids: Vec<Uuid> = cascades.iter().map(|c| c.notification_id.0).collect();
     ids.sort_unstable();
     ids.dedup();
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let statement = transaction
-        .prepare_cached("SELECT notification_id, body FROM notifications WHERE notification_id = ANY($1)")
-        .await?;
+    let statement = transaction.prepare_cached(SAID).await?;
     let rows = transaction.query(&statement, &[&ids]).await?;
-    Ok(rows.iter().map(|row| (NotificationId(row.get(0)), row.get(1))).collect())
+    let read = |row: &Row| (NotificationId(row.get(0)), Said { body: row.get(1), default_locale: row.get(2) });
+    Ok(rows.iter().map(read).collect())
 }

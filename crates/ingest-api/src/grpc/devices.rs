@@ -10,7 +10,7 @@ use carillon_wire::public as pb;
 use tonic::{Request, Response, Status};
 
 use super::call::{Call, answer};
-use super::listing::{choice, page, text};
+use super::listing::{choice, filter, page};
 use crate::auth::Grant;
 use crate::http::devices::listed_state;
 use crate::http::query::encode;
@@ -74,12 +74,12 @@ async fn register(ingest: &Ingest, call: Call<pb::RegisterRequest>, mode: Mode) 
 async fn list(ingest: &Ingest, call: Call<pb::ListDevicesRequest>) -> Result<pb::ListDevicesResponse, Refusal> {
     let (m, mut faults) = (call.message, Faults::new());
     let filter = DeviceFilter {
-        user_id: text(m.user_id),
+        user_id: filter(&mut faults, "/user_id", m.user_id),
         phone: choice(&mut faults, "/phone", &m.phone, Phone::parse, "phone numbers in E.164"),
         platform: choice(&mut faults, "/platform", &m.platform, Platform::from_text, &Platform::texts()),
         os: choice(&mut faults, "/os", &m.os, Os::from_text, &Os::texts()),
         state: choice(&mut faults, "/state", &m.state, listed_state, "active, inactive, invalid"),
-        tags: text(m.tag).into_iter().collect(),
+        tags: filter(&mut faults, "/tag", m.tag).into_iter().collect(),
     };
     let page = page(&mut faults, m.limit, &m.cursor);
     faults.into_result(())?;

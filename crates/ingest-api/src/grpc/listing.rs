@@ -2,12 +2,15 @@
 
 use std::str::FromStr;
 
-use carillon_domain::fault::Faults;
+use carillon_domain::fault::{Faults, check_text};
 use carillon_domain::limits;
 use carillon_store::PageRequest;
 
 use crate::bodies::draft::one_of;
 use crate::http::query::decode;
+
+/// Bytes of one filter, as in a query of REST.
+const FILTER_BYTES: usize = 1_024;
 
 pub(super) fn page<Id: FromStr>(faults: &mut Faults, limit: u32, cursor: &str) -> PageRequest<Id> {
     let (default, most) = limits::PAGE;
@@ -21,8 +24,10 @@ pub(super) fn page<Id: FromStr>(faults: &mut Faults, limit: u32, cursor: &str) -
     PageRequest { limit: if limit == 0 { default } else { limit.min(most) }, after }
 }
 
-pub(super) fn text(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
+/// A text that things are looked for by.
+pub(super) fn filter(faults: &mut Faults, pointer: &str, value: String) -> Option<String> {
+    check_text(faults, pointer, &value, FILTER_BYTES);
+    (!value.is_empty()).then_some(value)
 }
 
 pub(super) fn choice<T>(

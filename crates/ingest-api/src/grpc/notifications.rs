@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::call::{Call, answer};
-use super::listing::{choice, page, text};
+use super::listing::{choice, filter, page};
 use super::{refuse, time};
 use crate::accept::{self, Accepted, Api, Wish};
 use crate::auth::{Caller, Grant, TenantRef};
@@ -169,10 +169,10 @@ async fn list(
 ) -> Result<pb::ListNotificationsResponse, Refusal> {
     let (caller, m, mut faults) = (call.caller, call.message, Faults::new());
     let filter = NotificationFilter {
-        apps: apps_of(&caller, text(m.app).as_deref())?,
+        apps: apps_of(&caller, filter(&mut faults, "/app", m.app).as_deref())?,
         state: choice(&mut faults, "/state", &m.state, State::from_text, &State::texts()),
-        reference: text(m.reference),
-        user_id: text(m.user_id),
+        reference: filter(&mut faults, "/reference", m.reference),
+        user_id: filter(&mut faults, "/user_id", m.user_id),
         from: time::read(&mut faults, "/from", m.from),
         to: time::read(&mut faults, "/to", m.to),
     };
@@ -193,7 +193,7 @@ async fn list_deliveries(
     let filter = DeliveryFilter {
         status: choice(&mut faults, "/status", &m.status, DeliveryStatus::from_text, &DeliveryStatus::texts()),
         push: choice(&mut faults, "/channel", &m.channel, deliveries::is_push, "push, sms"),
-        user_id: text(m.user_id),
+        user_id: filter(&mut faults, "/user_id", m.user_id),
     };
     let page = page(&mut faults, m.limit, &m.cursor);
     faults.into_result(())?;

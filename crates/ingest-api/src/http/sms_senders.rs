@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use carillon_domain::cascade::{SMS_SENDER, is_sms_sender};
 use carillon_domain::fault::{ErrorCode, Faults};
-use carillon_domain::ids::is_slug;
 use carillon_store::{Changed, PutSmsSender, SmsSender};
 use http::StatusCode;
 use jiff::Timestamp;
@@ -22,8 +22,6 @@ use crate::refusal::Refusal;
 
 /// Gateways of one sender.
 const GATEWAYS: usize = 10;
-/// Characters of a name as phones show it.
-const NAME_CHARACTERS: usize = 15;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(put, get, delete))
@@ -96,9 +94,8 @@ async fn put(
     Path(sender): Path<String>,
     Body(body): Body<SmsSenderBody>,
 ) -> Result<(StatusCode, Json<SmsSenderAnswer>), Problem> {
-    if !is_sender(&sender) {
-        let must = "must match [a-z0-9][a-z0-9_-]{0,62}, or be 1-15 letters, digits, spaces, '.', '-', '_' or '+'";
-        return Err(Refusal::fault(ErrorCode::InvalidRequest, "/path/sender", must).into());
+    if !is_sms_sender(&sender) {
+        return Err(Refusal::fault(ErrorCode::InvalidRequest, "/path/sender", SMS_SENDER).into());
     }
     let kept = ingest.store.put_sms_sender(caller.tenant.key, &sender, &body.gateways).await?;
     ingest.forget(Changed::Table("sms_senders"));
@@ -145,26 +142,5 @@ async fn delete(
 
 /// What cannot be a sender is none, and never reaches the database.
 fn known(sender: &str) -> Result<(), Refusal> {
-    if is_sender(sender) { Ok(()) } else { Err(Refusal::not_found()) }
-}
-
-/// An id like any other, or a name as `then.sms.from` may have it.
-fn is_sender(text: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'.' | b'-' | b'_' | b'+');
-    is_slug(text) || ((1..=NAME_CHARACTERS).contains(&text.len()) && text.bytes().all(fits))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sender_is_an_id_or_a_name_that_phones_show() {
-        for good in ["shop", "SHOP", "Shop 24", "+48501502503", &"a".repeat(63)] {
-            assert!(is_sender(good), "{good}");
-        }
-        for bad in ["", "SHOP!", "Żabka", "A name of 16 chr", &"a".repeat(64), "a\n"] {
-            assert!(!is_sender(bad), "{bad:?}");
-        }
-    }
+    if is_sms_sender(sender) { Ok(()) } else { Err(Refusal::not_found()) }
 }

@@ -161,6 +161,28 @@ async fn listing_pausing_and_cancelling_work_over_grpc() {
 }
 
 #[tokio::test]
+async fn a_filter_that_no_text_of_ours_can_equal_is_the_callers_fault() {
+    let t = Tenant::new().await;
+    let fields = |status: tonic::Status| {
+        assert_eq!(reason(&status), (Code::InvalidArgument, "invalid_request".into()));
+        let details = status.get_error_details();
+        details.bad_request().unwrap().field_violations.iter().map(|v| v.field.clone()).collect::<Vec<_>>()
+    };
+    let mut client = NotificationsClient::new(channel().await);
+    let (app, reference, user_id) = ("\0".to_owned(), "a\0".to_owned(), "\0b".to_owned());
+    let list = pb::ListNotificationsRequest { app, reference, user_id, ..Default::default() };
+    let status = client.list(with(&t.key, list)).await.unwrap_err();
+    assert_eq!(fields(status), ["/app", "/reference", "/user_id"]);
+    let notification_id = uuid::Uuid::now_v7().to_string();
+    let list = pb::ListDeliveriesRequest { notification_id, user_id: "\0".into(), ..Default::default() };
+    assert_eq!(fields(client.list_deliveries(with(&t.key, list)).await.unwrap_err()), ["/user_id"]);
+    let mut client = DevicesClient::new(channel().await);
+    let (user_id, tag) = ("\0".into(), "x".repeat(2_000));
+    let list = pb::ListDevicesRequest { app: "shop".into(), user_id, tag, ..Default::default() };
+    assert_eq!(fields(client.list(with(&t.key, list)).await.unwrap_err()), ["/user_id", "/tag"]);
+}
+
+#[tokio::test]
 async fn devices_are_registered_changed_and_removed_over_grpc() {
     let t = Tenant::new().await;
     let mut client = DevicesClient::new(channel().await);
