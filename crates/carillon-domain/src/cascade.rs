@@ -104,10 +104,8 @@ pub fn check(faults: &mut Faults, links: &[CascadeLink], content: &Content) {
 }
 
 fn check_sms(faults: &mut Faults, at: &str, sms: &Sms, content: &Content) {
-    if let Some(from) = &sms.from {
-        if !is_sms_sender(from) {
-            faults.add(format!("{at}/from"), SMS_SENDER);
-        }
+    if sms.from.as_deref().is_some_and(|from| !is_sms_sender(from)) {
+        faults.add(format!("{at}/from"), SMS_SENDER);
     }
     match &sms.text {
         Some(text) if text.is_empty() => faults.add(format!("{at}/text"), "must not be empty"),

@@ -249,4 +249,21 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_status_is_the_word_of_who_said_so() {
+        let of = |is_push| {
+            let told = |by: &str| -> Vec<&str> {
+                Status::ALL.iter().filter(|s| told_by(**s, None, is_push) == by).map(|s| s.as_str()).collect()
+            };
+            (told("none").join(" "), told("provider").join(" "), told("device").join(" "), told("operator").join(" "))
+        };
+        let unsaid = "queued suppressed cancelled expired unknown failed";
+        let heard = "delivered displayed dismissed opened clicked";
+        assert_eq!(of(true), (unsaid.into(), "sent undelivered".into(), heard.into(), String::new()));
+        assert_eq!(of(false), (unsaid.into(), "sent".into(), String::new(), format!("undelivered {heard}")));
+        for (reason, by) in [(Reason::TokenInvalid, "provider"), (Reason::ProviderUnavailable, "none")] {
+            assert_eq!(told_by(Status::Failed, Some(reason), true), by);
+        }
+    }
 }

@@ -86,7 +86,10 @@ impl Variants {
     pub fn index(&self, device_locale: Option<&str>) -> usize {
         let find =
             |tag: &str| self.entries.iter().find(|(l, _)| l.eq_ignore_ascii_case(tag)).map(|(_, variant)| *variant);
-        device_locale.filter(|_| !self.entries.is_empty()).and_then(|tag| ranges(tag).find_map(find)).unwrap_or(0)
+        device_locale
+            .filter(|_| !self.entries.is_empty())
+            .and_then(|tag| locale_ranges(tag).find_map(find))
+            .unwrap_or(0)
     }
 
     /// What to pass to [`crate::render`] for each variant. Never empty.
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_lookup_shortens_the_tag_and_never_ends_in_a_single_letter() {
-        let all = |tag| ranges(tag).collect::<Vec<_>>();
+        let all = |tag| locale_ranges(tag).collect::<Vec<_>>();
         assert_eq!(all("zh-Hant-CN-x-private1"), ["zh-Hant-CN-x-private1", "zh-Hant-CN", "zh-Hant", "zh"]);
         assert_eq!(all("pl"), ["pl"]);
     }

@@ -22,7 +22,8 @@ impl Store {
             let statement = connection.prepare_cached(sql).await?;
             Ok(connection.query(&statement, parameters).await?)
         };
-        within(self.patience(), asking).await
+        // Boxed, or it would lie in every future above it several times.
+        within(self.patience(), Box::pin(asking)).await
     }
 
     /// Reads one row.
@@ -33,7 +34,7 @@ impl Store {
             let statement = connection.prepare_cached(sql).await?;
             Ok(connection.query_one(&statement, parameters).await?)
         };
-        within(self.patience(), asking).await
+        within(self.patience(), Box::pin(asking)).await
     }
 
     /// Reads one row, or finds none.
@@ -44,7 +45,7 @@ impl Store {
             let statement = connection.prepare_cached(sql).await?;
             Ok(connection.query_opt(&statement, parameters).await?)
         };
-        within(self.patience(), asking).await
+        within(self.patience(), Box::pin(asking)).await
     }
 
     /// Reads by a plan made for these parameters. A plan that is kept for all of them would not know whether an app has ten devices or
@@ -56,7 +57,7 @@ impl Store {
             let statement = connection.prepare(sql).await?;
             Ok(connection.query(&statement, parameters).await?)
         };
-        within(self.patience(), asking).await
+        within(self.patience(), Box::pin(asking)).await
     }
 
     /// Writes, which commits by itself, and returns what the statement returns.
@@ -113,7 +114,7 @@ impl Store {
     }
 
     async fn prepared(&self, connection: &Object, sql: &str) -> Result<Statement> {
-        within(self.patience(), async { Ok(connection.prepare_cached(sql).await?) }).await
+        within(self.patience(), Box::pin(async { Ok(connection.prepare_cached(sql).await?) })).await
     }
 
     /// Writes; how many rows.

@@ -10,7 +10,7 @@ use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::ids::{NotificationId, RunId, TenantKey};
 use carillon_domain::notification::Notification;
 use carillon_runtime::Scope;
-use carillon_store::{CascadeId, CascadeOutcome, CascadeResult, DueCascade, DueCascades, Result, Said, SmsRoutes, Store};
+use carillon_store::{CascadeId, CascadeOutcome, CascadeResult, DueCascade, DueCascades, Result, SmsRoutes, Store};
 use futures::stream::{self, StreamExt};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -205,14 +205,16 @@ fn word(outcome: &CascadeOutcome) -> &'static str {
 
 /// Each notification once, however many of its cascades are due, with its app's default locale.
 fn decode(batch: &DueCascades) -> HashMap<NotificationId, (Notification, Option<&str>)> {
-    let read = |(id, said): (&NotificationId, &Said)| match carillon_wire::decode_body(&said.body) {
-        Ok(notification) => Some((*id, (notification, said.default_locale.as_deref()))),
-        Err(error) => {
-            tracing::error!(notification.id = %id.0, %error, "a notification does not read as it was written");
-            None
+    let mut all = HashMap::with_capacity(batch.notifications.len());
+    for (id, said) in &batch.notifications {
+        match carillon_wire::decode_body(&said.body) {
+            Ok(notification) => drop(all.insert(*id, (notification, said.default_locale.as_deref()))),
+            Err(error) => {
+                tracing::error!(notification.id = %id.0, %error, "a notification does not read as it was written");
+            }
         }
-    };
-    batch.notifications.iter().filter_map(read).collect()
+    }
+    all
 }
 
 /// Everything about a message, or what becomes of it without one.

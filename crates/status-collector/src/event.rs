@@ -255,11 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn evidence_names_who_said_so() {
-        let of =
-            |link| Status::ALL.iter().map(|s| format!("{} {}", s.as_str(), evidence(link, *s))).collect::<Vec<_>>();
-        expect![[r#"
-            push: queued none, suppressed none, cancelled none, expired none, unknown none, failed provider, sent provider, undelivered provider, delivered device, displayed device, dismissed device, opened device, clicked device
-            sms: queued none, suppressed none, cancelled none, expired none, unknown none, failed provider, sent provider, undelivered operator, delivered operator, displayed operator, dismissed operator, opened operator, clicked operator"#]].assert_eq(&format!("push: {}\nsms: {}", of(0).join(", "), of(1).join(", ")));
+    fn a_failure_that_no_provider_spoke_of_is_nobodys_word() {
+        let told_by = |reason| {
+            let failed = change(0, 4, Status::Failed, Some(reason));
+            let told = event(5, "key".into(), &failed, &subject(), &mut HashMap::new()).unwrap();
+            told.body["data"]["evidence"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(told_by(Reason::ProviderRejected), "provider");
+        assert_eq!(told_by(Reason::ProviderUnavailable), "none", "as the delivery's history has it");
     }
 }

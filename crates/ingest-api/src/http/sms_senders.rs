@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use carillon_domain::cascade::{SMS_SENDER, is_sms_sender};
 use carillon_domain::fault::{ErrorCode, Faults};
+use carillon_domain::ids::is_slug;
 use carillon_store::{Changed, PutSmsSender, SmsSender};
 use http::StatusCode;
 use jiff::Timestamp;
