@@ -226,25 +226,23 @@ impl Segmenter {
 }
 
 /// What was looked for on the way on which rows were locked, by what the wake-up told of them.
-struct Early {
+pub(crate) struct Early {
     /// Each with its run's number.
-    selectors: Vec<Selector>,
-    selection: Selection,
+    pub(crate) selectors: Vec<Selector>,
+    pub(crate) selection: Selection,
     /// Each locked run's number.
-    numbers: Vec<Option<usize>>,
+    pub(crate) numbers: Vec<Option<usize>>,
 }
 
 impl Early {
     /// This, if the rows name whom the wake-up named: it may not have told, or not of everybody.
-    fn of(self, runs: &[Run]) -> Option<Self> {
-        let numbered = runs.iter().zip(&self.numbers);
+    pub(crate) fn of(self, runs: &[Run]) -> Option<Self> {
         let is_told = |(run, number): (&Run, &Option<usize>)| {
             let Some(number) = *number else { return false };
             let told = self.selectors.iter().filter(|selector| selector.run == number as i32);
             own_selectors(number, run).iter().eq(told)
         };
-        let is_told = numbered.map(is_told).all(|told| told);
-        is_told.then_some(self)
+        runs.iter().zip(&self.numbers).all(is_told).then_some(self)
     }
 }
 
@@ -253,7 +251,7 @@ fn own_selectors(number: usize, run: &Run) -> Vec<Selector> {
 }
 
 /// Whom a wake-up names, numbered as its notifications are.
-fn told_selectors(event: &NotificationsAccepted) -> Vec<Selector> {
+pub(crate) fn told_selectors(event: &NotificationsAccepted) -> Vec<Selector> {
     let of = |(number, one): (usize, &AcceptedNotification)| {
         let names = |packed: &[u8]| carillon_wire::read_names(packed).unwrap_or_default();
         let to = Audience { devices: names(&one.devices), users: names(&one.users), ..Audience::default() };
