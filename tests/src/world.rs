@@ -198,16 +198,12 @@ impl Tenant {
         let (mut items, mut woken) = (Vec::new(), Vec::new());
         for (to, traceparent) in each {
             let id = NotificationId(Uuid::now_v7());
-            let item = self.item(id, to);
-            let names = carillon_wire::few_names(&item.body, 256);
-            items.push(item);
+            items.push(self.item(id, to));
             woken.push(AcceptedNotification {
                 id: id.0.as_bytes().to_vec(),
                 tenant_key: self.tenant_key.0,
                 app_key: self.app_key.0,
                 traceparent,
-                devices: names.devices,
-                users: names.users,
             });
         }
         self.world.store.accept_group(&items).await.expect("accepted");

@@ -3,8 +3,7 @@
 use crate::draft::{draft_from_request, request_without_json};
 use crate::events::splice::What;
 use crate::events::{
-    DataEntry, DispatchChunk, DispatchChunks, NotificationBody, NotificationNames, NotificationsAccepted, Splice,
-    Target,
+    DataEntry, DispatchChunk, DispatchChunks, NotificationBody, NotificationsAccepted, Splice, Target,
 };
 use crate::names::{pack, unpack};
 use bytes::Bytes;

@@ -37,14 +37,7 @@ fn id(last: u8) -> Vec<u8> {
 #[test]
 fn wake_ups_read_as_they_were_written() {
     let one = events::AcceptedNotification { id: id(1), tenant_key: 7, app_key: 300, ..Default::default() };
-    let two = events::AcceptedNotification {
-        id: id(2),
-        tenant_key: 7,
-        app_key: 301,
-        devices: vec![0, 2, b'd', b'1'],
-        users: vec![0, 1, b'u'],
-        ..Default::default()
-    };
+    let two = events::AcceptedNotification { id: id(2), tenant_key: 7, app_key: 301, ..Default::default() };
     let event = events::NotificationsAccepted { notifications: vec![one, two] };
     check(&expect_file!["../../../tests/contract/events.NotificationsAccepted.hex"], &event);
 }

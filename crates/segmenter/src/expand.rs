@@ -226,23 +226,25 @@ impl Segmenter {
 }
 
 /// What was looked for on the way on which rows were locked, by what the wake-up told of them.
-pub(crate) struct Early {
+struct Early {
     /// Each with its run's number.
-    pub(crate) selectors: Vec<Selector>,
-    pub(crate) selection: Selection,
+    selectors: Vec<Selector>,
+    selection: Selection,
     /// Each locked run's number.
-    pub(crate) numbers: Vec<Option<usize>>,
+    numbers: Vec<Option<usize>>,
 }
 
 impl Early {
     /// This, if the rows name whom the wake-up named: it may not have told, or not of everybody.
-    pub(crate) fn of(self, runs: &[Run]) -> Option<Self> {
+    fn of(self, runs: &[Run]) -> Option<Self> {
+        let numbered = runs.iter().zip(&self.numbers);
         let is_told = |(run, number): (&Run, &Option<usize>)| {
             let Some(number) = *number else { return false };
             let told = self.selectors.iter().filter(|selector| selector.run == number as i32);
             own_selectors(number, run).iter().eq(told)
         };
-        runs.iter().zip(&self.numbers).all(is_told).then_some(self)
+        let is_told = numbered.map(is_told).all(|told| told);
+        is_told.then_some(self)
     }
 }
 
@@ -251,7 +253,7 @@ fn own_selectors(number: usize, run: &Run) -> Vec<Selector> {
 }
 
 /// Whom a wake-up names, numbered as its notifications are.
-pub(crate) fn told_selectors(event: &NotificationsAccepted) -> Vec<Selector> {
+fn told_selectors(event: &NotificationsAccepted) -> Vec<Selector> {
     let of = |(number, one): (usize, &AcceptedNotification)| {
         let names = |packed: &[u8]| carillon_wire::read_names(packed).unwrap_or_default();
         let to = Audience { devices: names(&one.devices), users: names(&one.users), ..Audience::default() };

@@ -99,7 +99,6 @@ fn wake_ups(due: &[DueNotification]) -> Vec<Outgoing> {
         tenant_key: n.tenant_key.0,
         app_key: n.app_key.0,
         traceparent: position(n.traceparent.as_deref()).traceparent(),
-        ..Default::default()
     };
     let (campaigns, small): (Vec<_>, Vec<_>) = due.iter().partition(|n| n.lane == Lane::Bulk);
     let groups = small.chunks(limits::WAKEUP_NOTIFICATIONS).map(|group| {

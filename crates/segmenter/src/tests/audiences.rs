@@ -1,16 +1,13 @@
 //! Who is meant.
 
-use super::{at, device, notification, os_of, row};
+use super::{at, device, os_of};
 use crate::audience::{Addressee, Meant, by_run, cut, listed, paged, selectors};
-use crate::expand::{Early, Run, told_selectors};
 use carillon_domain::audience::{Audience, Deliver};
 use carillon_domain::device::DeviceState;
 use carillon_domain::ids::{AppKey, DeviceKey};
-use carillon_domain::notification::{Draft, Notification};
 use carillon_domain::phone::Phone;
 use carillon_domain::platform::Platform::{Apns, Fcm};
-use carillon_store::{Recipient, Selected, Selection, SelectorName};
-use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
+use carillon_store::{Recipient, Selected, SelectorName};
 use std::collections::HashSet;
 
 /// Who a listed audience comes to, when these devices are in the registry: `person: keys`, and `!` where only dead tokens were found.
@@ -210,28 +207,4 @@ fn a_list_is_cut_into_pages_at_persons_ends() {
     assert_eq!(pages, ["ab", "c", "d"]);
     let (nobody, cursor, last) = cut(Vec::new(), None, 3);
     assert!(nobody.is_empty() && cursor.is_none() && last);
-}
-
-#[test]
-fn what_was_looked_for_early_counts_only_where_the_rows_name_the_same() {
-    let run = |users: &[&str]| {
-        let to = Audience { users: users.iter().collect(), ..Default::default() };
-        let said = Notification::accepted(Draft { to, ..notification(0).draft().clone() });
-        Run::read(row(&said, None), at(0)).unwrap()
-    };
-    let told = |users: &[&str]| {
-        let names = carillon_wire::few_names(&run(users).row.body, 100);
-        AcceptedNotification { app_key: 1, users: names.users, ..Default::default() }
-    };
-    // The first of two was expanded by somebody else.
-    let counts = |users: &[&str], locked: &[&str]| {
-        let event = NotificationsAccepted { notifications: vec![told(&["jan"]), told(users)] };
-        let selection = Selection { found: Vec::new(), absent: HashSet::new(), horizon: None, cut: false };
-        let early = Early { selectors: told_selectors(&event), selection, numbers: vec![Some(1)] };
-        early.of(&[run(locked)]).is_some()
-    };
-    assert!(counts(&["ola", "piotr"], &["ola", "piotr"]));
-    for told in [&["ola"][..], &["piotr"], &[], &["ola", "piotr", "zofia"]] {
-        assert!(!counts(told, &["ola", "piotr"]), "{told:?}");
-    }
 }

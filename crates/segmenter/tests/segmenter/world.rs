@@ -4,7 +4,7 @@ use carillon_broker::{Broker, Delivery, Effects, Fault, Handler, Outgoing};
 use carillon_domain::audience::Audience;
 use carillon_domain::content::Content;
 use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
-use carillon_domain::notification::{Draft, Notification};
+use carillon_domain::notification::Draft;
 use carillon_domain::platform::Lane;
 use carillon_runtime::{CancellationToken, TestScope};
 use carillon_store::{NewNotification, Store};
