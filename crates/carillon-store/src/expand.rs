@@ -91,33 +91,16 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the database is away.
     pub async fn expand(&self, ids: &[NotificationId]) -> Result<(Expansion, Vec<RunRow>)> {
-        let (expansion, runs, _) = self.expand_and_select(ids, &[], 0).await?;
-        Ok((expansion, runs))
-    }
-
-    /// As [`Store::expand`], and on the same way to the database as [`Expansion::select`] without a place to begin after.
-    ///
-    /// # Errors
-    /// As [`Store::expand`].
-    pub async fn expand_and_select(
-        &self,
-        ids: &[NotificationId],
-        selectors: &[Selector],
-        most: usize,
-    ) -> Result<(Expansion, Vec<RunRow>, Selection)> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-        let first = async |client: &Object| {
-            let lock = async {
-                let statement = client.prepare_cached(LOCK_RUNS).await?;
-                Ok(client.query(&statement, &[&ids]).await?)
-            };
-            futures::try_join!(lock, select::select(client, selectors, None, most))
+        let lock = async |client: &Object| {
+            let statement = client.prepare_cached(LOCK_RUNS).await?;
+            Ok(client.query(&statement, &[&ids]).await?)
         };
-        let (transaction, (rows, selection)) = Begun::with(self.connection().await?, first).await?;
+        let (transaction, rows) = Begun::with(self.connection().await?, lock).await?;
         let now = rows.first().map_or(Timestamp::UNIX_EPOCH, |row| row.get(18));
         let expansion = Expansion { transaction, now, publisher: self.presence().number() };
         let runs = rows.iter().map(run_row).collect::<Result<Vec<_>>>()?;
-        Ok((expansion, runs, selection))
+        Ok((expansion, runs))
     }
 }
 

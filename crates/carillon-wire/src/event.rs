@@ -122,17 +122,6 @@ pub fn decode_body(bytes: &[u8]) -> Result<Notification, DecodeError> {
     Ok(Notification::accepted(draft))
 }
 
-/// The names in a body, packed as they are there: of devices, and of users. None of them where they are more than `most` bytes together.
-pub fn few_names(body: &[u8], most: usize) -> NotificationNames {
-    let names = NotificationNames::decode(body).unwrap_or_default();
-    if names.devices.len() + names.users.len() > most { NotificationNames::default() } else { names }
-}
-
-/// Reads names as [`few_names`] gives them; nothing when the bytes are none of ours.
-pub fn read_names(packed: &[u8]) -> Option<Names> {
-    unpack(packed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ mod names;
 pub mod topology;
 
 pub use draft::{draft_from_request, request_from_notification};
-pub use event::{chunk_len, decode_body, encode_body, few_names, into_body, read_names, target_len};
+pub use event::{chunk_len, decode_body, encode_body, into_body, target_len};
 pub use ledger::{outcome_from_wire, outcome_to_wire};
 
 /// Generated from `proto/`.

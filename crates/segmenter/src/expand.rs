@@ -8,14 +8,13 @@ use crate::trace::{self, Trace};
 use crate::wakeup::one_by_one;
 use crate::{Segmenter, campaign};
 use carillon_broker::Effects;
-use carillon_domain::audience::Audience;
 use carillon_domain::ids::{AppKey, ChunkId, DeviceKey, NotificationId, RunId, TenantKey};
 use carillon_domain::limits;
 use carillon_domain::notification::Notification;
 use carillon_domain::platform::{Lane, Platform};
 use carillon_payload::Variants;
-use carillon_store::{Error, Expansion, NewChunk, Page, Recipient, RunRow, Selection, Selector, fresh_lease};
-use carillon_wire::events::{AcceptedNotification, AdvanceGrant, NotificationsAccepted, SealedCredential};
+use carillon_store::{Error, Expansion, NewChunk, Page, Recipient, RunRow, fresh_lease};
+use carillon_wire::events::{AdvanceGrant, NotificationsAccepted, SealedCredential};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -98,8 +97,7 @@ impl Segmenter {
         let traces = Trace::of_all(&event.notifications);
         let credentials = self.credentials_for(event).await?;
         let ids: Vec<NotificationId> = ids_of(event);
-        let told = told_selectors(event);
-        let (expansion, rows, selection) = self.store.expand_and_select(&ids, &told, limits::PERSON_DEVICES).await?;
+        let (expansion, rows) = self.store.expand(&ids).await?;
         let now = expansion.now();
         let mut runs: Vec<Run> = rows.into_iter().filter_map(|row| Run::read(row, now)).collect();
         for run in &mut runs {
@@ -111,9 +109,7 @@ impl Segmenter {
         }
         // One that was begun page by page goes on like that.
         let begun = runs.iter().any(|run| run.row.cursor.is_some());
-        let numbers = runs.iter().map(|run| ids.iter().position(|id| *id == run.row.notification_id)).collect();
-        let early = Early { selectors: told, selection, numbers };
-        let per_run = if begun { None } else { self.audiences(&expansion, &runs, early).await? };
+        let per_run = if begun { None } else { self.audiences(&expansion, &runs).await? };
         let Some(per_run) = per_run else {
             expansion.abandon().await?;
             return Ok(None);
@@ -140,31 +136,19 @@ impl Segmenter {
     }
 
     /// Reads the listed audiences of runs, each in the order of its persons. Nothing when they are more than one transaction may hold.
-    async fn audiences(
-        &self,
-        expansion: &Expansion,
-        runs: &[Run],
-        early: Early,
-    ) -> Result<Option<Vec<Vec<Addressee>>>, Error> {
-        let Early { selectors: all, selection, numbers } = match early.of(runs) {
-            Some(early) => early,
-            None => {
-                let numbered = runs.iter().enumerate();
-                let all: Vec<Selector> = numbered.clone().flat_map(|(i, run)| own_selectors(i, run)).collect();
-                let selection = expansion.select(&all, None, limits::PERSON_DEVICES).await?;
-                Early { selectors: all, selection, numbers: numbered.map(|(i, _)| Some(i)).collect() }
-            }
-        };
+    async fn audiences(&self, expansion: &Expansion, runs: &[Run]) -> Result<Option<Vec<Vec<Addressee>>>, Error> {
+        let mut all = Vec::new();
+        for (i, run) in runs.iter().enumerate() {
+            all.extend(selectors(i as i32, run.row.app_key, &run.notification.draft().to));
+        }
+        let selection = expansion.select(&all, None, limits::PERSON_DEVICES).await?;
         if selection.cut || selection.found.len() > limits::PERSON_DEVICES {
             return Ok(None);
         }
-        let named = all.iter().map(|selector| selector.run as usize);
-        let count = named.chain(numbers.iter().flatten().copied()).max().map_or(0, |last| last + 1);
-        let mut per_run = by_run(count, &all, selection.found, &selection.absent);
+        let per_run = by_run(runs.len(), &all, selection.found, &selection.absent);
         let mut audiences = Vec::with_capacity(runs.len());
-        for (run, number) in runs.iter().zip(numbers.into_iter().flatten()) {
-            let (found, absent) = std::mem::take(&mut per_run[number]);
-            let own: Vec<_> = all.iter().filter(|s| s.run == number as i32).cloned().collect();
+        for (i, (run, (found, absent))) in runs.iter().zip(per_run).enumerate() {
+            let own: Vec<_> = all.iter().filter(|s| s.run == i as i32).cloned().collect();
             let meant = meant(expansion, run, &found).await?;
             audiences.push(listed(&meant, run.notification.deliver(), &own, found, &absent));
         }
@@ -223,43 +207,6 @@ impl Segmenter {
         }
         Ok(all)
     }
-}
-
-/// What was looked for on the way on which rows were locked, by what the wake-up told of them.
-struct Early {
-    /// Each with its run's number.
-    selectors: Vec<Selector>,
-    selection: Selection,
-    /// Each locked run's number.
-    numbers: Vec<Option<usize>>,
-}
-
-impl Early {
-    /// This, if the rows name whom the wake-up named: it may not have told, or not of everybody.
-    fn of(self, runs: &[Run]) -> Option<Self> {
-        let numbered = runs.iter().zip(&self.numbers);
-        let is_told = |(run, number): (&Run, &Option<usize>)| {
-            let Some(number) = *number else { return false };
-            let told = self.selectors.iter().filter(|selector| selector.run == number as i32);
-            own_selectors(number, run).iter().eq(told)
-        };
-        let is_told = numbered.map(is_told).all(|told| told);
-        is_told.then_some(self)
-    }
-}
-
-fn own_selectors(number: usize, run: &Run) -> Vec<Selector> {
-    selectors(number as i32, run.row.app_key, &run.notification.draft().to)
-}
-
-/// Whom a wake-up names, numbered as its notifications are.
-fn told_selectors(event: &NotificationsAccepted) -> Vec<Selector> {
-    let of = |(number, one): (usize, &AcceptedNotification)| {
-        let names = |packed: &[u8]| carillon_wire::read_names(packed).unwrap_or_default();
-        let to = Audience { devices: names(&one.devices), users: names(&one.users), ..Audience::default() };
-        selectors(number as i32, AppKey(one.app_key), &to)
-    };
-    event.notifications.iter().enumerate().flat_map(of).collect()
 }
 
 /// What narrows a listed audience: its condition is asked of the devices that were found.

@@ -9,7 +9,7 @@ use deadpool_postgres::Object;
 use std::collections::HashSet;
 
 /// One name in a listed audience.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Selector {
     /// Which run asks (the caller's index).
     pub run: i32,
@@ -20,7 +20,7 @@ pub struct Selector {
 }
 
 /// What a selector names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum SelectorName {
     /// A device by its public id.
     Device(String),
@@ -63,48 +63,39 @@ impl Expansion {
     /// # Errors
     /// [`crate::Error::Unavailable`] when the database is away.
     pub async fn select(&self, selectors: &[Selector], after: Option<&str>, most: usize) -> Result<Selection> {
-        select(self.client()?, selectors, after, most).await
-    }
-}
-
-/// See [`Expansion::select`].
-pub(super) async fn select(
-    client: &Object,
-    selectors: &[Selector],
-    after: Option<&str>,
-    most: usize,
-) -> Result<Selection> {
-    let mut selection = Selection { found: Vec::new(), absent: HashSet::new(), horizon: None, cut: false };
-    for kind in 0..KINDS.len() {
-        let names = Names::of(selectors, kind);
-        if names.indices.is_empty() {
-            continue;
+        let client = self.client()?;
+        let mut selection = Selection { found: Vec::new(), absent: HashSet::new(), horizon: None, cut: false };
+        for kind in 0..KINDS.len() {
+            let names = Names::of(selectors, kind);
+            if names.indices.is_empty() {
+                continue;
+            }
+            let found = names.find(client, selectors, after, most).await?;
+            if found.len() > most {
+                selection.cut = true;
+                let last = found.last().map(|last| last.device.person.clone());
+                selection.horizon = match (selection.horizon.take(), last) {
+                    (Some(known), Some(last)) => Some(known.min(last)),
+                    (known, last) => known.or(last),
+                };
+            }
+            let answered: HashSet<usize> = found.iter().map(|one| one.selector).collect();
+            if after.is_some() {
+                // Who has nothing on this page may have something on another.
+                selection.absent.extend(names.absent(client).await?);
+            } else {
+                selection.absent.extend(names.selectors().filter(|selector| !answered.contains(selector)));
+            }
+            selection.found.extend(found);
         }
-        let found = names.find(client, selectors, after, most).await?;
-        if found.len() > most {
-            selection.cut = true;
-            let last = found.last().map(|last| last.device.person.clone());
-            selection.horizon = match (selection.horizon.take(), last) {
-                (Some(known), Some(last)) => Some(known.min(last)),
-                (known, last) => known.or(last),
-            };
+        if after.is_none() {
+            selection.horizon = None;
         }
-        let answered: HashSet<usize> = found.iter().map(|one| one.selector).collect();
-        if after.is_some() {
-            // Who has nothing on this page may have something on another.
-            selection.absent.extend(names.absent(client).await?);
-        } else {
-            selection.absent.extend(names.selectors().filter(|selector| !answered.contains(selector)));
-        }
-        selection.found.extend(found);
+        selection.found.sort_by(|a, b| {
+            (a.run, a.device.person.key(), a.device.key).cmp(&(b.run, b.device.person.key(), b.device.key))
+        });
+        Ok(selection)
     }
-    if after.is_none() {
-        selection.horizon = None;
-    }
-    selection.found.sort_by(|a, b| {
-        (a.run, a.device.person.key(), a.device.key).cmp(&(b.run, b.device.person.key(), b.device.key))
-    });
-    Ok(selection)
 }
 
 /// The names of one kind, as columns.

@@ -6,9 +6,8 @@ use carillon_domain::ids::{AppKey, NotificationId, TenantKey};
 use carillon_domain::limits;
 use carillon_domain::platform::Lane;
 use carillon_runtime::CancellationToken;
-use carillon_store::NewNotification;
 use carillon_telemetry::RemoteContext;
-use carillon_wire::events::{AcceptedNotification, NotificationNames, NotificationsAccepted};
+use carillon_wire::events::{AcceptedNotification, NotificationsAccepted};
 use carillon_wire::topology;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -28,36 +27,8 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(3),
 ];
 
-/// A committed notification that is due now.
-pub(super) struct News {
-    pub(super) id: NotificationId,
-    pub(super) tenant: TenantKey,
-    pub(super) app: AppKey,
-    pub(super) lane: Lane,
-    /// Its request's position in its trace.
-    pub(super) trace: RemoteContext,
-    /// Whom it names, if they are few.
-    pub(super) names: NotificationNames,
-}
-
-impl News {
-    /// Of what was committed.
-    pub(super) fn of(item: &NewNotification, trace: RemoteContext) -> Self {
-        // A campaign is walked page by page, and asks for those.
-        let most = if item.lane == Lane::Transactional { NAMED_BYTES } else { 0 };
-        Self {
-            id: item.notification_id,
-            tenant: item.tenant_key,
-            app: item.app_key,
-            lane: item.lane,
-            trace,
-            names: carillon_wire::few_names(&item.body, most),
-        }
-    }
-}
-
-/// Names travel with a wake-up when they are no longer than this: a few, and what is most of all is one.
-const NAMED_BYTES: usize = 256;
+/// A committed notification that is due now, with its request's position in its trace.
+pub(super) type News = (NotificationId, TenantKey, AppKey, Lane, RemoteContext);
 
 /// How often it is said that wake-ups were left to the scan.
 const TELL: Duration = Duration::from_secs(10);
@@ -113,7 +84,7 @@ impl Wakeups {
 fn messages(news: Vec<News>) -> Vec<Outgoing> {
     let mut messages = Vec::new();
     for lane in Lane::ALL {
-        let of_lane: Vec<&News> = news.iter().filter(|one| one.lane == *lane).collect();
+        let of_lane: Vec<&News> = news.iter().filter(|one| one.3 == *lane).collect();
         messages.extend(of_lane.chunks(limits::WAKEUP_NOTIFICATIONS).filter_map(|group| message(*lane, group)));
     }
     messages
@@ -124,17 +95,15 @@ fn messages(news: Vec<News>) -> Vec<Outgoing> {
 fn message(lane: Lane, group: &[&News]) -> Option<Outgoing> {
     let notifications = group
         .iter()
-        .map(|one| AcceptedNotification {
-            id: one.id.0.as_bytes().to_vec(),
-            tenant_key: one.tenant.0,
-            app_key: one.app.0,
-            traceparent: one.trace.traceparent(),
-            devices: one.names.devices.clone(),
-            users: one.names.users.clone(),
+        .map(|(id, tenant, app, _, trace)| AcceptedNotification {
+            id: id.0.as_bytes().to_vec(),
+            tenant_key: tenant.0,
+            app_key: app.0,
+            traceparent: trace.traceparent(),
         })
         .collect();
     let event = NotificationsAccepted { notifications };
-    let id = group.first()?.id.0.to_string();
+    let id = group.first()?.0.0.to_string();
     let mut message = Outgoing::to(topology::runs(lane), &event).with_id(id);
     for (name, value) in named_trace(group).headers() {
         message = message.with_header(name, value);
@@ -144,7 +113,7 @@ fn message(lane: Lane, group: &[&News]) -> Option<Outgoing> {
 
 /// The trace that a message's header names.
 fn named_trace(group: &[&News]) -> RemoteContext {
-    let traces = || group.iter().map(|one| &one.trace);
+    let traces = || group.iter().map(|one| &one.4);
     let named = traces().find(|trace| trace.is_sampled()).or_else(|| traces().find(|trace| trace.is_present()));
     named.cloned().unwrap_or_else(RemoteContext::none)
 }
@@ -191,42 +160,13 @@ async fn deliver(publisher: &Publisher, message: Outgoing, stopping: &Cancellati
 mod tests {
     use super::*;
     use carillon_broker::Event;
-    use carillon_domain::audience::Audience;
-    use carillon_domain::notification::{Draft, Notification};
     use uuid::Uuid;
 
     const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn news(n: u128, lane: Lane, traceparent: &str) -> News {
         let trace = RemoteContext::from_traceparent(traceparent);
-        let (id, names) = (NotificationId(Uuid::from_u128(n)), NotificationNames::default());
-        News { id, tenant: TenantKey(1), app: AppKey(2), lane, trace, names }
-    }
-
-    #[test]
-    fn few_names_travel_with_a_wake_up_and_many_do_not() {
-        let item = |users: usize, lane| NewNotification {
-            notification_id: NotificationId(Uuid::nil()),
-            tenant_key: TenantKey(1),
-            app_key: AppKey(2),
-            reference: None,
-            body: carillon_wire::encode_body(&Notification::accepted(Draft {
-                to: Audience { users: (100..100 + users).map(|n| format!("user-{n}")).collect(), ..Default::default() },
-                ..Default::default()
-            })),
-            lane,
-            scheduled_at: None,
-            idempotency: None,
-            traceparent: String::new(),
-        };
-        let carried = |users, lane| {
-            let message = messages(vec![News::of(&item(users, lane), RemoteContext::none())]).remove(0);
-            let one = NotificationsAccepted::decode(message.body()).unwrap().notifications.remove(0);
-            carillon_wire::read_names(&one.users).unwrap().iter().map(str::to_owned).collect::<Vec<_>>()
-        };
-        assert_eq!(carried(2, Lane::Transactional), ["user-100", "user-101"]);
-        assert_eq!(carried(200, Lane::Transactional), [""; 0]);
-        assert_eq!(carried(2, Lane::Bulk), [""; 0]);
+        (NotificationId(Uuid::from_u128(n)), TenantKey(1), AppKey(2), lane, trace)
     }
 
     #[test]

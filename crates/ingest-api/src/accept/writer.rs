@@ -3,7 +3,7 @@
 use super::Answer;
 use super::group::{Fate, commit};
 use super::keys::InFlight;
-use super::wakeups::{News, Wakeups};
+use super::wakeups::Wakeups;
 use carillon_domain::ids::NotificationId;
 use carillon_domain::notification::State;
 use carillon_store::{NewNotification, Store};
@@ -52,7 +52,7 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Job>, store: Store, wakeups:
         for ((job, item), fate) in jobs.drain(..).zip(&items).zip(fates) {
             hits.count(&fate);
             if let Fate::New { state: State::Sending } = fate {
-                news.push(News::of(item, job.trace));
+                news.push((item.notification_id, item.tenant_key, item.app_key, item.lane, job.trace));
             }
             // A caller that went away does not need the answer.
             let _ = job.answer.send(answer(item.notification_id, fate));

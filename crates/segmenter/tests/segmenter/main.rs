@@ -1,7 +1,6 @@
 //! The segmenter against a real RabbitMQ and a real PostgreSQL, with replicas that come and go.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
 
-mod naming;
 mod timing;
 mod walking;
 #[path = "../../../ingest-api/tests/api/way.rs"]

@@ -175,27 +175,6 @@ impl World {
         if let Some(epoch) = epoch {
             message = message.with_header("carillon-epoch", epoch.to_string());
         }
-        self.publish(message).await;
-    }
-
-    /// Wakes for small ones together, and tells of each whom it names.
-    pub(crate) async fn wake_naming(&self, told: &[(NotificationId, &[&str])]) {
-        let accepted = |(id, users): &(NotificationId, &[&str])| {
-            let to = Audience { users: users.iter().collect(), ..Default::default() };
-            let body = carillon_wire::encode_body(&Notification::accepted(Draft { to, ..Default::default() }));
-            AcceptedNotification {
-                id: id.0.as_bytes().to_vec(),
-                tenant_key: self.tenant.0,
-                app_key: self.app.0,
-                users: carillon_wire::few_names(&body, 1_000).users,
-                ..Default::default()
-            }
-        };
-        let event = NotificationsAccepted { notifications: told.iter().map(accepted).collect() };
-        self.publish(Outgoing::to(topology::runs(Lane::Transactional), &event)).await;
-    }
-
-    async fn publish(&self, message: Outgoing) {
         let publishing = async { while self.broker.publisher().publish(message.clone()).await.is_err() {} };
         tokio::time::timeout(PATIENCE, publishing).await.expect("the broker takes it");
     }
