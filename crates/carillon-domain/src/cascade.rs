@@ -56,8 +56,7 @@ impl Sms {
         if let Some(text) = tags.iter().find_map(own).or(self.text.as_ref()) {
             return text.clone();
         }
-        let entry = |tag: &&str| content.localized.iter().find(|l| l.locale.eq_ignore_ascii_case(tag));
-        let entries: Vec<&Localized> = tags.iter().filter_map(entry).collect();
+        let entries: Vec<&Localized> = tags.iter().filter_map(|tag| content.in_locale(tag)).collect();
         let title = entries.iter().find_map(|l| l.title.as_deref()).or(content.title.as_deref());
         let body = entries.iter().find_map(|l| l.body.as_deref()).or(content.body.as_deref());
         [title, body].into_iter().flatten().collect::<Vec<_>>().join("\n")

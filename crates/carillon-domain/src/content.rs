@@ -126,6 +126,11 @@ impl Content {
         !self.silent
     }
 
+    /// What differs in a language, by its tag.
+    pub fn in_locale(&self, tag: &str) -> Option<&Localized> {
+        self.localized.iter().find(|l| l.locale.eq_ignore_ascii_case(tag))
+    }
+
     /// Checks everything that does not depend on a platform. Pointers start with `at` (`/content`).
     pub fn check(&self, faults: &mut Faults, at: &str) {
         self.check_texts(faults, at);

@@ -4,10 +4,6 @@ use crate::render::Facts;
 use carillon_domain::content::{Content, Localized, locale_ranges};
 use carillon_domain::notification::Notification;
 
-fn entry<'a>(content: &'a Content, tag: &str) -> Option<&'a Localized> {
-    content.localized.iter().find(|l| l.locale.eq_ignore_ascii_case(tag))
-}
-
 /// The texts of one variant: each field from the first entry of the lookup that has it.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Texts<'a> {
@@ -26,7 +22,7 @@ impl<'a> Texts<'a> {
             .into_iter()
             .flatten()
             .flat_map(locale_ranges)
-            .filter_map(|tag| entry(content, tag))
+            .filter_map(|tag| content.in_locale(tag))
             .collect();
         let field = |of: fn(&Localized) -> &Option<String>, base: &'a Option<String>| {
             found.iter().find_map(|l| of(l).as_deref()).or(base.as_deref())

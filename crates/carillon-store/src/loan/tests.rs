@@ -50,7 +50,17 @@ async fn between(server: String, silent: watch::Receiver<bool>) -> (String, Join
 }
 
 #[tokio::test]
-async fn a_database_that_falls_silent_is_given_up_and_others_are_served_over_another_connection() {
+async fn a_database_that_falls_silent_while_a_connection_is_looked_at_is_given_up() {
+    falls_silent_after(1).await;
+}
+
+#[tokio::test]
+async fn a_database_that_falls_silent_in_a_statement_is_given_up() {
+    falls_silent_after(2).await;
+}
+
+/// A connection is looked at when it is used for the second time, and not again at the third.
+async fn falls_silent_after(uses: usize) {
     let url = server();
     let (before, rest) = url.split_at(url.rfind('@').map_or_else(|| url.find("://").unwrap() + 3, |at| at + 1));
     let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -59,10 +69,12 @@ async fn a_database_that_falls_silent_is_given_up_and_others_are_served_over_ano
     let mut config = Config::new(format!("{before}{between}{path}"));
     (config.connections, config.statement_ms) = (1, 100);
     let store = Store::open(&config, "test").unwrap();
-    store.ping().await.unwrap();
+    for _ in 0..uses {
+        store.ping().await.unwrap();
+    }
 
     falls_silent.send_replace(true);
-    let answer = store.rows("SELECT 1", &[]).await;
+    let answer = tokio::time::timeout(Duration::from_secs(20), store.rows("SELECT 1", &[])).await.expect("an end");
     assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
     falls_silent.send_replace(false);
     assert_eq!(store.rows("SELECT 1", &[]).await.unwrap().len(), 1, "the only place in the pool is free again");

@@ -7,10 +7,7 @@ use carillon_domain::limits;
 use carillon_store::PageRequest;
 
 use crate::bodies::draft::one_of;
-use crate::http::query::decode;
-
-/// Bytes of one filter, as in a query of REST.
-const FILTER_BYTES: usize = 1_024;
+use crate::http::query::{VALUE_BYTES, decode};
 
 pub(super) fn page<Id: FromStr>(faults: &mut Faults, limit: u32, cursor: &str) -> PageRequest<Id> {
     let (default, most) = limits::PAGE;
@@ -26,7 +23,7 @@ pub(super) fn page<Id: FromStr>(faults: &mut Faults, limit: u32, cursor: &str) -
 
 /// A text that things are looked for by.
 pub(super) fn filter(faults: &mut Faults, pointer: &str, value: String) -> Option<String> {
-    check_text(faults, pointer, &value, FILTER_BYTES);
+    check_text(faults, pointer, &value, VALUE_BYTES);
     (!value.is_empty()).then_some(value)
 }
 

@@ -17,7 +17,7 @@ use super::problem::Problem;
 /// Parameters of one request.
 const MOST: usize = 50;
 /// Bytes of one value.
-const VALUE_BYTES: usize = 1_024;
+pub(crate) const VALUE_BYTES: usize = 1_024;
 
 /// The query parameters of a request: take what is known, then [`Query::finish`], which refuses the rest. Faults point to
 /// `/query/NAME`.
