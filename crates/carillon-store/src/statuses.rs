@@ -129,26 +129,26 @@ pub(crate) fn sum_up(changes: &[Grown]) -> (Tallies, Vec<StatusChange>) {
 /// One row a delivery: an upsert must not meet the same row twice in a statement. The evidence is joined, the earliest time and the reason of
 /// the greater status stay. Sorted, so that two transactions lock in the same order.
 pub(crate) fn joined(news: Vec<News>) -> Vec<(News, Evidence)> {
-    let mut by_id: BTreeMap<DeliveryId, (News, Evidence)> = BTreeMap::new();
-    for item in news {
+    let with_evidence = |item: News| {
         let evidence = item.status.implied();
-        match by_id.entry(item.id) {
-            std::collections::btree_map::Entry::Vacant(slot) => {
-                slot.insert((item, evidence));
-            }
-            std::collections::btree_map::Entry::Occupied(mut slot) => {
-                let (kept, bits) = slot.get_mut();
-                *bits = bits.join(evidence);
-                kept.at = kept.at.min(item.at);
-                if item.status > kept.status {
-                    kept.status = item.status;
-                    kept.reason = item.reason;
-                }
-                kept.provider_id = kept.provider_id.take().or(item.provider_id);
-            }
+        (item, evidence)
+    };
+    let mut all: Vec<(News, Evidence)> = news.into_iter().map(with_evidence).collect();
+    all.sort_by_key(|(item, _)| item.id);
+    all.dedup_by(|(item, evidence), (kept, bits)| {
+        if item.id != kept.id {
+            return false;
         }
-    }
-    by_id.into_values().collect()
+        *bits = bits.join(*evidence);
+        kept.at = kept.at.min(item.at);
+        if item.status > kept.status {
+            kept.status = item.status;
+            kept.reason = item.reason;
+        }
+        kept.provider_id = kept.provider_id.take().or(item.provider_id.take());
+        true
+    });
+    all
 }
 
 /// What is new of a delivery.

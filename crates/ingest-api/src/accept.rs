@@ -5,6 +5,7 @@
 //! wake-ups that follow only save the segmenter its scan, and may be lost.
 
 mod admit;
+mod company;
 mod fingerprint;
 mod group;
 mod keys;

@@ -61,7 +61,7 @@ pub(crate) struct Bounds {
     pub little: usize,
 }
 
-/// How long little waits. A transaction for each single message costs several times what it costs among others, and nobody waits for its answer.
+/// How long little waits. A transaction for each message, or for each chunk's 64 results, costs several times what it costs among others.
 const COMPANY: Duration = Duration::from_millis(4);
 
 /// Works groups off until the process stops and nothing waits.

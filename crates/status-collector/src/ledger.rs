@@ -26,7 +26,7 @@ use uuid::Uuid;
 /// Claims that share one transaction: calls, and chunks in them.
 const CLAIMS: Bounds = Bounds { calls: 64, weight: 1_024, little: 0 };
 /// Reports that share one transaction: calls, and chunks and outcomes in them.
-const REPORTS: Bounds = Bounds { calls: 64, weight: 16_384, little: 32 };
+const REPORTS: Bounds = Bounds { calls: 64, weight: 16_384, little: 256 };
 /// Chunks in one call.
 const CHUNKS: usize = 256;
 /// Outcomes in one call.
