@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 /// Claims that share one transaction: calls, and chunks in them.
 const CLAIMS: Bounds = Bounds { calls: 64, weight: 1_024, little: 0 };
-/// Reports that share one transaction: calls, and chunks and outcomes in them.
+/// Reports that share one transaction: calls, and chunks and outcomes in them; fewer than 256 wait a moment for others (ADR 29).
 const REPORTS: Bounds = Bounds { calls: 64, weight: 16_384, little: 256 };
 /// Chunks in one call.
 const CHUNKS: usize = 256;

@@ -33,7 +33,7 @@ impl Company {
         Self { before: 0, began: Instant::now(), alone: ALONE, spacing: FAR }
     }
 
-    /// Waits while others come, until they are as many as last time, or one at least; where calls are few, not at all. Those who were just
+    /// Waits while others come, until the group has as many as the last one had, or two; where calls are few, not at all. Those who were just
     /// answered come back together, and without a wait they would find many small groups. A group has room for `most`.
     pub(super) async fn gather<T>(&mut self, queue: &mut mpsc::Receiver<T>, group: &mut Vec<T>, most: usize) {
         let began = Instant::now();
@@ -41,9 +41,8 @@ impl Company {
         self.spacing = (self.spacing * 7 + apart.min(FAR)) / 8;
         let (expected, last) = (self.expected().min(most), began + COMPANY);
         while group.len() < expected {
-            let now = Instant::now();
-            let room = most - group.len();
-            if now >= last || !matches!(timeout_at(last.min(now + TICK), queue.recv_many(group, room)).await, Ok(1..)) {
+            let (until, room) = (last.min(Instant::now() + TICK), most - group.len());
+            if !matches!(timeout_at(until, queue.recv_many(group, room)).await, Ok(1..)) {
                 break;
             }
         }
