@@ -5,13 +5,14 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 use crate::http::call_at;
-use crate::intake::{Publisher, bearer, hello, json_with};
+use crate::intake::{Publisher, bearer, hello, json_with, with_a_replica};
 use crate::way::Way;
 use crate::world::{Tenant, World, eventually, settings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wake_up_that_finds_no_broker_is_published_from_memory_when_it_is_back() {
     let (world, t) = (World::get(), Tenant::new().await);
+    let _turn = with_a_replica().await;
     let way = Way::to(&world.amqp_url).await;
     way.set_open(false);
     let scope = TestScope::new("ingest-api");

@@ -6,11 +6,13 @@ use carillon_runtime::TestScope;
 use serde_json::json;
 
 use crate::http::call_at;
+use crate::intake::with_a_replica;
 use crate::world::{Tenant, World, settings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_stops_has_told_the_broker_all_that_it_accepted() {
     let (world, t) = (World::get(), Tenant::new().await);
+    let _turn = with_a_replica().await;
     let scope = TestScope::new("ingest-api");
     let config = settings(&world.database_url, &world.amqp_url);
     let ports = ingest_api::start_on(config, scope.scope()).await.expect("the service starts");

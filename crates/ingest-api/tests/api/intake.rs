@@ -34,6 +34,11 @@ enum Turn {
     Alone { _turn: RwLockWriteGuard<'static, ()> },
 }
 
+/// For a test that starts a replica of its own, as long as it runs: it takes a share of the intake's events, too.
+pub(crate) async fn with_a_replica() -> RwLockReadGuard<'static, ()> {
+    TURNS.read().await
+}
+
 /// What came back.
 pub(crate) struct Heard {
     pub(crate) body: Value,
