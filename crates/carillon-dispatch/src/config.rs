@@ -14,8 +14,8 @@ pub struct DispatchConfig {
     pub in_flight: usize,
     /// Provider calls of one chunk at once. At least 1.
     pub in_flight_per_chunk: usize,
-    /// Full messages of the transactional lane, of 64 recipients, that have room whatever the bulk lane does; of smaller ones as many as have no
-    /// more recipients together. What the bulk lane leaves of its room is the transactional lane's too.
+    /// Full messages of the transactional lane, of 64 recipients, in work at once; of smaller ones as many as have no more recipients together, and
+    /// at most 16 times as many.
     pub transactional_concurrency: usize,
     /// Chunks of the bulk lane in work at once. More than 8 of both lanes together weaken the stated bound on duplicates.
     pub bulk_concurrency: usize,
@@ -28,8 +28,8 @@ impl Default for DispatchConfig {
         Self {
             in_flight: 1000,
             in_flight_per_chunk: 256,
-            transactional_concurrency: 2,
-            bulk_concurrency: 6,
+            transactional_concurrency: 5,
+            bulk_concurrency: 3,
             send_timeout: HumanDuration::from_secs(15),
         }
     }

@@ -18,7 +18,7 @@ use crate::pace::Paces;
 use crate::provider::Provider;
 use crate::room::Room;
 
-/// Messages of the transactional lane that may be in work for each full one of the settings: most carry a recipient or two, and the room bounds
+/// Messages of the transactional lane that may be in work for each full one of the setting: most carry a recipient or two, and the room bounds
 /// them together.
 const SMALL: usize = 16;
 
@@ -57,21 +57,20 @@ pub async fn start<P: Provider>(
     });
     let transactional = (dispatch.in_flight / 4).max(1);
     let bulk = dispatch.in_flight - transactional;
-    let (full, full_bulk) = (dispatch.transactional_concurrency, dispatch.bulk_concurrency);
-    let (room, bulk_room) = Room::for_lanes(full, full_bulk);
     let lanes = [
-        (Lane::Transactional, transactional, room, (full + full_bulk) * SMALL),
-        (Lane::Bulk, bulk, bulk_room, full_bulk),
+        (Lane::Transactional, transactional, dispatch.transactional_concurrency, SMALL),
+        (Lane::Bulk, bulk, dispatch.bulk_concurrency, 1),
     ];
-    for (lane, in_flight, room, concurrency) in lanes {
+    for (lane, in_flight, full, messages) in lanes {
         let queue = topology::chunks(platform, lane);
         let engine = Engine {
             shared: Arc::clone(&shared),
             lane,
-            room,
+            room: Room::for_chunks(full),
             permits: Arc::new(Semaphore::new(in_flight)),
             meters: Meters::new(platform, lane, queue.name()),
         };
+        let concurrency = full * messages;
         let prefetch = u16::try_from(concurrency * 2).unwrap_or(u16::MAX);
         broker.consume(queue, prefetch, concurrency, Dispatcher::new(engine));
     }
