@@ -8,7 +8,7 @@ use lapin::options::QueueBindOptions;
 use lapin::types::FieldTable;
 use tokio::sync::Barrier;
 
-use crate::place::{Job, Place, Script, eventually};
+use crate::place::{Job, Place, Script};
 use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,12 +85,12 @@ async fn during_a_fault_the_same_messages_are_tried_again_and_no_new_ones_are_ta
     });
     place.publish_jobs(&broker, 0..50).await;
     broker.consume(&place.jobs, 50, 4, script);
-    eventually("some attempts", async || seen.all().len() >= 12).await;
+    seen.until("some attempts", |seen| seen.all().len() >= 12).await;
     assert!(seen.distinct().len() <= 4, "{:?}", seen.distinct());
     assert!(seen.all().iter().all(|(_, redelivered)| !redelivered));
 
     away.store(false, Ordering::SeqCst);
-    eventually("all of them", async || seen.distinct().len() == 50).await;
+    seen.until("all of them", |seen| seen.distinct().len() == 50).await;
     place.stop.cancel();
     broker.drained().await.unwrap();
     assert_eq!(place.left(place.jobs.name()).await, [""; 0]);
@@ -106,9 +106,9 @@ async fn a_message_in_a_fault_is_handed_out_again_when_its_connection_is_cut() {
     });
     place.publish_jobs(&broker, 0..1).await;
     broker.consume(&place.jobs, 10, 5, script);
-    eventually("a fault", async || !seen.all().is_empty()).await;
+    seen.until("another try, as it is in a fault", |seen| seen.all().len() > 1).await;
     proxy.cut();
-    eventually("a second delivery", async || seen.all().last() == Some(&(0, true))).await;
+    seen.until("a second delivery", |seen| seen.all().last() == Some(&(0, true))).await;
     place.finish(broker).await;
 }
 
@@ -145,7 +145,7 @@ async fn what_one_consumer_wants_published_reaches_the_next() {
     broker.consume(&place.done, 10, 5, second);
     let messages = (0..20).map(|n| Outgoing::to(&place.jobs, &Job(n)).with_header("traceparent", "00-1")).collect();
     broker.publisher().publish_all(messages).await.into_iter().for_each(|result| result.unwrap());
-    eventually("all of them", async || seen.distinct() == (100..120).collect()).await;
+    seen.until("all of them", |seen| seen.distinct() == (100..120).collect()).await;
     assert_eq!(place.ready(place.topology.parked()).await, Some(0));
     place.finish(broker).await;
 }

@@ -7,7 +7,7 @@ use carillon_broker::{Moved, ParkedFilter};
 use lapin::BasicProperties;
 use lapin::options::QueueDeleteOptions;
 
-use crate::place::{Place, Script, eventually};
+use crate::place::{Place, Script};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parked_messages_are_listed_without_leaving_and_replayed_to_where_they_came_from() {
@@ -35,10 +35,10 @@ async fn parked_messages_are_listed_without_leaving_and_replayed_to_where_they_c
     broken.store(false, Ordering::SeqCst);
     let one = ParkedFilter { message_id: Some("job-1".to_owned()), ..Default::default() };
     assert_eq!(inspector.replay(&one, 10).await.unwrap(), Moved { moved: 1, left: 2 });
-    eventually("the one is handled", async || seen.numbers()[3..] == [1]).await;
+    seen.until("the one is handled", |seen| seen.numbers()[3..] == [1]).await;
     let origin = ParkedFilter { origin: Some(place.jobs.name().to_owned()), ..Default::default() };
     assert_eq!(inspector.replay(&origin, 10).await.unwrap(), Moved { moved: 2, left: 0 });
-    eventually("the others are handled", async || seen.numbers()[3..] == [1, 0, 2]).await;
+    seen.until("the others are handled", |seen| seen.numbers()[3..] == [1, 0, 2]).await;
     assert_eq!(place.ready(place.topology.parked()).await, Some(0));
     place.finish(broker).await;
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use carillon_broker::{
 use lapin::options::{BasicGetOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -173,7 +174,7 @@ pub(crate) async fn until(broker: &Broker, wanted: fn(&Status) -> bool) {
     tokio::time::timeout(PATIENCE, status.wait_for(wanted)).await.expect("the status in time").unwrap();
 }
 
-/// Asks again and again until it is so.
+/// Asks the broker again and again until it is so, as it announces nothing.
 pub(crate) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let asking = async {
         while !is_so().await {
@@ -193,11 +194,11 @@ pub(crate) struct Script {
 
 /// The jobs that a [`Script`] was called with, in order, with `redelivered`.
 #[derive(Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<Vec<(u32, bool)>>>);
+pub(crate) struct Seen(Arc<watch::Sender<Vec<(u32, bool)>>>);
 
 impl Seen {
     pub(crate) fn all(&self) -> Vec<(u32, bool)> {
-        self.0.lock().unwrap().clone()
+        self.0.borrow().clone()
     }
 
     pub(crate) fn numbers(&self) -> Vec<u32> {
@@ -209,7 +210,18 @@ impl Seen {
     }
 
     pub(crate) async fn count_is(&self, expected: usize) {
-        eventually(&format!("{expected} calls"), async || self.all().len() == expected).await;
+        self.until(&format!("{expected} calls"), |seen| seen.all().len() == expected).await;
+    }
+
+    /// Looks at each call until it is so.
+    pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let mut calls = self.0.subscribe();
+        let looking = async {
+            while !is_so(self) {
+                calls.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
     }
 }
 
@@ -230,7 +242,7 @@ impl Script {
 
 impl Handler<Job> for Script {
     async fn handle(&self, job: Job, delivery: &Delivery) -> Result<Effects, Fault> {
-        self.seen.0.lock().unwrap().push((job.0, delivery.redelivered));
+        self.seen.0.send_modify(|calls| calls.push((job.0, delivery.redelivered)));
         (self.act)(job, delivery.clone()).await
     }
 }

@@ -26,7 +26,7 @@ async fn through_many_cuts_every_confirmed_message_is_handled() {
         let publisher = broker.publisher();
         let cutting = async {
             let before = seen.all().len();
-            eventually("some progress", async || seen.all().len() >= before + 20).await;
+            seen.until("some progress", |seen| seen.all().len() >= before + 20).await;
             proxy.cut();
         };
         let (results, ()) = tokio::join!(publisher.publish_all(messages), cutting);
@@ -42,7 +42,7 @@ async fn through_many_cuts_every_confirmed_message_is_handled() {
         tokio::time::timeout(Duration::from_secs(30), once_more).await.expect("publishes again");
         confirmed.insert(1_000_000 + round);
     }
-    eventually("all confirmed are handled", async || seen.distinct().is_superset(&confirmed)).await;
+    seen.until("all confirmed are handled", |seen| seen.distinct().is_superset(&confirmed)).await;
     assert!(proxy.connections() >= 2 + 2 * 8, "{} connections, {unknown} unknown", proxy.connections());
     place.finish(broker).await;
 }
@@ -67,7 +67,7 @@ async fn a_handler_is_told_that_its_message_is_handed_out_again() {
     seen.count_is(1).await;
     proxy.cut();
     tokio::time::timeout(Duration::from_secs(30), tells.recv()).await.expect("the handler is told").unwrap();
-    eventually("a second delivery", async || seen.all().contains(&(0, true))).await;
+    seen.until("a second delivery", |seen| seen.all().contains(&(0, true))).await;
     place.finish(broker).await;
 }
 
@@ -101,7 +101,7 @@ async fn what_a_message_led_to_is_published_from_memory_when_the_broker_is_back(
     }
     proxy.refuse(false);
     eventually("what it led to", async || place.ready(place.done.name()).await >= Some(100)).await;
-    eventually("a second delivery", async || seen.all().contains(&(7, true))).await;
+    seen.until("a second delivery", |seen| seen.all().contains(&(7, true))).await;
     assert_eq!(seen.all().len(), 2);
     place.finish(broker).await;
 }
