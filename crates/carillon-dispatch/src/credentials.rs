@@ -43,8 +43,8 @@ impl<C> Opened<C> {
     }
 
     /// See [`Gate::answered`].
-    pub(crate) fn answered(&self, count: u32, now: Instant) {
-        self.change(|gate| gate.answered(count, now));
+    pub(crate) fn answered(&self, host: &str, count: u32, now: Instant) {
+        self.change(|gate| gate.answered(host, count, now));
     }
 
     /// See [`Gate::closed`].

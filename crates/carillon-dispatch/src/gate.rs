@@ -17,6 +17,7 @@ use crate::brake::Brake;
 use crate::breaker::Passage;
 use crate::host::Host;
 use crate::plan::{IN_PROCESS, Lesson};
+use crate::taken::Taken;
 
 /// How long the brake holds an app.
 const BRAKE_HOLD: Duration = Duration::from_secs(600);
@@ -83,6 +84,7 @@ pub(crate) struct Gate {
     /// Only of hosts that failed of late: usually empty.
     hosts: HashMap<Box<str>, Host>,
     brake: Brake,
+    taken: Taken,
 }
 
 impl Gate {
@@ -159,9 +161,10 @@ impl Gate {
         if known { Brakes::Still } else { Brakes::Now }
     }
 
-    /// Told of so many other final answers.
-    pub(crate) fn answered(&mut self, count: u32, now: Instant) {
+    /// Told of so many other final answers of one host.
+    pub(crate) fn answered(&mut self, host: &str, count: u32, now: Instant) {
         self.brake.others(count, now);
+        self.taken.count(host, count, now);
     }
 
     /// Whether it lets everything go, and would after any success.
@@ -181,7 +184,7 @@ impl Gate {
 
     fn works(&mut self, host: &str, now: Instant) -> Change {
         let Some(known) = self.hosts.get_mut(host) else { return Change::None };
-        let recovered = known.works(now);
+        let recovered = known.works(now, self.taken.of(host, now));
         // A preparation serves a whole chunk: nothing needs to be ramped up.
         if known.is_calm() || host == PREPARATION {
             self.hosts.remove(host);

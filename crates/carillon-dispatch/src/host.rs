@@ -40,10 +40,10 @@ impl Host {
         asked.or_else(|| self.breaker.holds(now))
     }
 
-    /// It answered. True if it had been given up.
-    pub(crate) fn works(&mut self, now: Instant) -> bool {
+    /// It answered; see [`Breaker::works`]. True if it had been given up.
+    pub(crate) fn works(&mut self, now: Instant, taken: f64) -> bool {
         self.learned_at = Some(now);
-        let recovered = self.breaker.works(now) == Turn::Recovered;
+        let recovered = self.breaker.works(now, taken) == Turn::Recovered;
         if recovered {
             self.open = None;
         }

@@ -36,6 +36,7 @@ mod room;
 mod sections;
 mod sending;
 mod start;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -44,8 +44,8 @@ pub(crate) struct Sending<'a, P: Provider> {
     pub(super) line: Line<'a>,
     pub(super) stopping: bool,
     pub(super) let_go: LetGo,
-    /// Final answers of the burst at hand, but for those that may mean that the app is wrong.
-    pub(super) answered: u32,
+    /// Final answers of the burst at hand, but for those that may mean that the app is wrong, and the host that they are of.
+    pub(super) answered: (&'a str, u32),
 }
 
 impl<'a, P: Provider> Sending<'a, P> {
@@ -71,7 +71,7 @@ impl<'a, P: Provider> Sending<'a, P> {
             line: Line::new(ready),
             stopping: false,
             let_go: LetGo::Done,
-            answered: 0,
+            answered: ("", 0),
         }
     }
 

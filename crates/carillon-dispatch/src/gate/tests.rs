@@ -159,7 +159,7 @@ fn dead_tokens_among_living_ones_are_retired_and_a_whole_app_of_dead_ones_is_hel
     let now = Instant::now();
     let mut mixed = Gate::default();
     for _ in 0..500 {
-        mixed.answered(1, now);
+        mixed.answered(HOST, 1, now);
         assert_eq!(mixed.brakes(now), Brakes::No);
     }
     let mut wrong = Gate::default();
@@ -191,4 +191,24 @@ proptest! {
             prop_assert!(matches!(gate.admit(host, now), Admission::Go | Admission::Probe));
         }
     }
+}
+
+#[test]
+fn a_host_comes_back_to_what_it_took_before_and_another_begins_low() {
+    let start = Instant::now();
+    let mut gate = Gate::default();
+    for burst in 0..=200u64 {
+        gate.answered(HOST, 64, start + Duration::from_millis(burst * 5));
+        gate.answered("slow.example", 1, start + Duration::from_millis(burst * 5));
+    }
+    let down = start + Duration::from_secs(60);
+    let came = |gate: &mut Gate, host: &str| {
+        (0..OPENS_AFTER).for_each(|_| _ = gate.learn(Lesson::Fails, host, down));
+        let back = down + PROBE_EVERY;
+        assert_eq!(gate.admit(host, back), Admission::Probe);
+        assert_eq!(gate.learn(Lesson::Works, host, back), Change::Recovered);
+        (0..10_000).filter(|i| gate.admit(host, back + Duration::from_micros(i * 100)) == Admission::Go).count()
+    };
+    assert!((1_600..=1_800).contains(&came(&mut gate, HOST)), "an eighth of 12,800");
+    assert!((100..=120).contains(&came(&mut gate, "slow.example")));
 }

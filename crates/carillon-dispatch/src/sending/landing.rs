@@ -33,7 +33,7 @@ impl<'a, P: Provider> Sending<'a, P> {
             let took = Duration::try_from(time.duration_since(self.chunk.released_at)).unwrap_or_default();
             engine.meters.end_to_end.observe(took);
         }
-        if self.is_braked(&verdict, now) {
+        if self.is_braked(open.host, &verdict, now) {
             let progress = plan::held(Gate::brake_hold(), open.attempts, time, self.chunk.facts.expires_at);
             return self.push(open, progress, TokenVerdict::Keep, now);
         }
@@ -71,7 +71,7 @@ impl<'a, P: Provider> Sending<'a, P> {
     }
 
     /// Whether the token must be spared because nearly all of the app's tokens get this answer.
-    fn is_braked(&mut self, verdict: &Verdict, now: Instant) -> bool {
+    fn is_braked(&mut self, host: &'a str, verdict: &Verdict, now: Instant) -> bool {
         match verdict {
             Verdict::Rejected { token: TokenFate::RetireUnlessMany, .. } => {
                 self.count_answers(now);
@@ -83,18 +83,23 @@ impl<'a, P: Provider> Sending<'a, P> {
                 brakes != Brakes::No
             }
             Verdict::Sent { .. } | Verdict::Rejected { .. } => {
-                self.answered += 1;
+                if self.answered.0 != host {
+                    self.count_answers(now);
+                    self.answered.0 = host;
+                }
+                self.answered.1 += 1;
                 false
             }
             _ => false,
         }
     }
 
-    /// Tells the brake of the answers that came together.
+    /// Tells the gate of the answers that came together.
     pub(super) fn count_answers(&mut self, now: Instant) {
-        let answered = std::mem::take(&mut self.answered);
-        if answered > 0 {
-            self.opened.answered(answered, now);
+        let (host, count) = self.answered;
+        if count > 0 {
+            self.opened.answered(host, count, now);
+            self.answered.1 = 0;
         }
     }
 }
