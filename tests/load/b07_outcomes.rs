@@ -90,9 +90,9 @@ impl<'a> Outcomes<'a> {
             (cpu::of_family(self.stack.postgres_pid)?, cpu::of(std::process::id())?, Instant::now());
         let share = groups.len().div_ceil(WRITERS);
         let writing = groups.chunks(share).map(|groups| write(&self.database.store, groups));
-        let mut sent = futures::future::try_join_all(writing).await?.concat();
+        let sent = futures::future::try_join_all(writing).await?.concat();
         // As the collector does every five seconds.
-        self.database.store.mark_sent(&mut sent, jiff::Timestamp::now()).await?;
+        self.database.store.mark_sent(&sent.into_iter().collect(), jiff::Timestamp::now()).await?;
         let wall = began.elapsed();
         let measured = self.measured(wall, before, own)?;
         let sql = "SELECT (SELECT count(*) FROM deliveries WHERE run_id = $1 AND bits & 64 <> 0),

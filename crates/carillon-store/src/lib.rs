@@ -51,6 +51,7 @@ pub use error::{Error, Result};
 pub use expand::*;
 pub use history::*;
 pub use keys::*;
+pub use last_sent::SentTo;
 pub use listen::*;
 pub use parked::SetAside;
 pub use pausing::{DuePaused, TakenUp};

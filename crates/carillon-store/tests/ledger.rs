@@ -399,14 +399,14 @@ async fn when_a_device_was_last_sent_to_is_known_to_the_hour() {
     assert_eq!(device().await, None);
     let chunk = world.chunk(&["u1"]).await;
     let grant = world.claim(chunk).await.unwrap();
-    let mut reported = world.report(chunk, grant.lease, vec![sent(0)], true).await;
+    let reported = world.report(chunk, grant.lease, vec![sent(0)], true).await;
     assert_eq!(reported.sent, [key]);
     let at: Timestamp = "2026-11-22T03:59:59Z".parse().unwrap();
     let hour: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
-    world.store.mark_sent(&mut reported.sent, at).await.unwrap();
+    world.store.mark_sent(&reported.sent.into_iter().collect(), at).await.unwrap();
     assert_eq!(device().await, Some(hour));
     // One that comes late takes nothing back, in one row or in several.
-    let mut many: Vec<i64> = (0..2_000).map(|other| key + other).collect();
-    world.store.mark_sent(&mut many, at - SignedDuration::from_hours(2)).await.unwrap();
+    let many = (0..2_000).map(|other| key + other).collect();
+    world.store.mark_sent(&many, at - SignedDuration::from_hours(2)).await.unwrap();
     assert_eq!(device().await, Some(hour));
 }

@@ -27,7 +27,7 @@ async fn send(world: &World, device: &str) {
         world.store.describe_changes(&batch.changes).await.unwrap();
     }
     world.store.status_batches_told(&batches.iter().map(|batch| batch.id).collect::<Vec<_>>()).await.unwrap();
-    world.store.mark_sent(&mut [1], jiff::Timestamp::now()).await.unwrap();
+    world.store.mark_sent(&[1].into_iter().collect(), jiff::Timestamp::now()).await.unwrap();
     world.store.due_chunks(Platform::Apns, Lane::Transactional, 100, 50).await.unwrap();
     world.store.outstanding(Lane::Transactional).await.unwrap();
     world.store.due_notifications(10).await.unwrap();

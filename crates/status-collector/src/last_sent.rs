@@ -1,7 +1,7 @@
 //! Remembers which devices were sent to, and writes it down together: to the hour, so some seconds do not matter, and neither do
 //! the last ones of a process that is killed.
 
-use carillon_store::{Error, Store};
+use carillon_store::{Error, SentTo, Store};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,17 +10,17 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a device waits to be written.
 const EVERY: Duration = Duration::from_secs(5);
-/// So many do not wait.
-const ENOUGH: usize = 1 << 18;
-/// More are forgotten: the database is away, and reports wait for it too.
-const MOST: usize = 1 << 20;
+/// Rows of the database that do not wait to be written: devices of a campaign to everybody lie in few, a few of many in as many.
+const ENOUGH: usize = 1 << 13;
+/// Devices beyond so many rows are forgotten: the database is away, and reports wait for it too.
+const MOST: usize = 1 << 16;
 /// How often a stopping process looks whether reports still come.
 const LAST: Duration = Duration::from_millis(50);
 
 /// Devices that were sent to and are not written yet.
 #[derive(Default)]
 pub(crate) struct LastSent {
-    devices: Mutex<Vec<i64>>,
+    devices: Mutex<SentTo>,
     enough: Notify,
 }
 
@@ -28,23 +28,36 @@ impl LastSent {
     /// Notes devices that were sent to just now.
     pub(crate) fn note(&self, sent: &[i64]) {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = MOST.saturating_sub(devices.len());
-        devices.extend_from_slice(&sent[..sent.len().min(room)]);
-        if devices.len() >= ENOUGH {
+        for device in sent {
+            if devices.rows() >= MOST {
+                break;
+            }
+            devices.note(*device);
+        }
+        if devices.rows() >= ENOUGH {
             self.enough.notify_one();
         }
     }
 
-    fn take(&self) -> Vec<i64> {
+    /// Notes once more what could not be written.
+    fn put_back(&self, unwritten: SentTo) {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = std::mem::replace(&mut *devices, unwritten);
+        if devices.rows() + since.rows() <= MOST {
+            devices.merge(&since);
+        }
+    }
+
+    fn take(&self) -> SentTo {
         std::mem::take(&mut self.devices.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Writes until the process stops and nobody notes anything any more.
     pub(crate) async fn write(self: Arc<Self>, store: Store, stop: CancellationToken) -> Result<(), Infallible> {
-        let mark = |mut devices: Vec<i64>| {
+        let mark = |devices: SentTo| {
             let store = store.clone();
             async move {
-                let marked = store.in_time(store.mark_sent(&mut devices, jiff::Timestamp::now())).await;
+                let marked = store.in_time(store.mark_sent(&devices, jiff::Timestamp::now())).await;
                 marked.map_err(|error| (error, devices))
             }
         };
@@ -53,9 +66,9 @@ impl LastSent {
     }
 
     /// `mark` gives back what it could not write.
-    async fn write_by<F>(self: Arc<Self>, mark: impl Fn(Vec<i64>) -> F, stop: CancellationToken)
+    async fn write_by<F>(self: Arc<Self>, mark: impl Fn(SentTo) -> F, stop: CancellationToken)
     where
-        F: Future<Output = Result<(), (Error, Vec<i64>)>>,
+        F: Future<Output = Result<(), (Error, SentTo)>>,
     {
         let mut written = true;
         while !stop.is_cancelled() {
@@ -75,17 +88,17 @@ impl LastSent {
     }
 
     /// Whether nothing is left to be written.
-    async fn write_some<F>(&self, mark: &impl Fn(Vec<i64>) -> F) -> bool
+    async fn write_some<F>(&self, mark: &impl Fn(SentTo) -> F) -> bool
     where
-        F: Future<Output = Result<(), (Error, Vec<i64>)>>,
+        F: Future<Output = Result<(), (Error, SentTo)>>,
     {
         let devices = self.take();
         if devices.is_empty() {
             return true;
         }
         let Err((error, devices)) = mark(devices).await else { return true };
-        tracing::debug!(%error, devices = devices.len(), "when devices were last sent to is written later");
-        self.note(&devices);
+        tracing::debug!(%error, rows = devices.rows(), "when devices were last sent to is written later");
+        self.put_back(devices);
         false
     }
 }
@@ -94,14 +107,31 @@ impl LastSent {
 mod tests {
     use super::*;
 
+    /// A device in each of so many rows.
+    fn far_apart(rows: usize) -> Vec<i64> {
+        (0..rows as i64).map(|row| row * 512).collect()
+    }
+
     #[test]
     fn what_cannot_be_written_is_bounded() {
         let last_sent = LastSent::default();
-        for _ in 0..3 {
-            last_sent.note(&vec![1; ENOUGH * 2]);
-        }
-        assert_eq!(last_sent.take().len(), MOST);
+        last_sent.note(&far_apart(MOST + 10));
+        let unwritten = last_sent.take();
+        assert_eq!(unwritten.rows(), MOST);
         assert!(last_sent.take().is_empty());
+        last_sent.note(&far_apart(MOST));
+        last_sent.put_back(unwritten);
+        assert_eq!(last_sent.take().rows(), MOST);
+    }
+
+    #[test]
+    fn what_was_noted_while_something_could_not_be_written_is_kept_with_it() {
+        let last_sent = LastSent::default();
+        last_sent.note(&[1, 2]);
+        let unwritten = last_sent.take();
+        last_sent.note(&[2, 3]);
+        last_sent.put_back(unwritten);
+        assert_eq!(last_sent.take(), [1, 2, 3].into_iter().collect());
     }
 
     #[tokio::test(start_paused = true)]
@@ -109,16 +139,16 @@ mod tests {
         let (last_sent, stop) = (Arc::new(LastSent::default()), CancellationToken::new());
         let tries = Mutex::new(Vec::new());
         let began = tokio::time::Instant::now();
-        let mark = |devices: Vec<i64>| {
+        let mark = |devices: SentTo| {
             let mut tries = tries.lock().unwrap();
-            tries.push((began.elapsed().as_secs(), devices.len()));
+            tries.push((began.elapsed().as_secs(), devices.rows()));
             let last = tries.len() == 4;
             if last {
                 stop.cancel();
             }
             std::future::ready(if last { Ok(()) } else { Err((Error::Unavailable("away".into()), devices)) })
         };
-        last_sent.note(&vec![1; ENOUGH]);
+        last_sent.note(&far_apart(ENOUGH));
         last_sent.write_by(mark, stop.clone()).await;
         assert_eq!(*tries.lock().unwrap(), [(0, ENOUGH), (5, ENOUGH), (10, ENOUGH), (15, ENOUGH)]);
     }
