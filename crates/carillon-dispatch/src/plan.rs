@@ -100,6 +100,12 @@ pub(crate) fn held(wait: Duration, attempts: u8, now: Timestamp, expires_at: Tim
     Progress::Deferred { not_before: after(now, wait).min(expires_at), attempts }
 }
 
+/// How long one chunk is held of those that all wait for the same: up to a quarter longer, so that they do not come back in one moment. `random` is
+/// uniform in all of `u32`.
+pub(crate) fn spread(wait: Duration, random: u32) -> Duration {
+    wait + wait.mul_f64(f64::from(random) / f64::from(u32::MAX) / 4.0)
+}
+
 /// A message whose time is over.
 pub(crate) fn expired() -> Progress {
     Progress::Closed { status: Status::Expired, reason: Some(Reason::Ttl), provider_id: None }
@@ -131,6 +137,13 @@ mod tests {
     use proptest::prelude::*;
 
     const NOW: i64 = 1_790_000_000;
+
+    #[test]
+    fn chunks_that_wait_for_the_same_come_back_one_after_the_other_and_none_too_early() {
+        let wait = Duration::from_secs(60);
+        let all: Vec<u64> = (0..=4).map(|n| spread(wait, u32::MAX / 4 * n).as_secs_f64().round() as u64).collect();
+        assert_eq!(all, [60, 64, 67, 71, 75]);
+    }
 
     fn at(attempts: u8, ttl: i64, random: u32) -> Situation {
         Situation {

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, PollSemaphore};
 use crate::chunk::Chunk;
 use crate::credentials::Opened;
 use crate::engine::Engine;
-use crate::flight::{Ready, fly};
+use crate::flight::{Ready, fly, random};
 use crate::flights::Flights;
 use crate::gate::{Admission, Reach};
 use crate::ledger::Answer;
@@ -265,7 +265,7 @@ impl<'a, P: Provider> Sending<'a, P> {
     /// The same deferral for everything that has not gone, or for all of it that is for one host.
     fn hold(&mut self, host: &str, wait: Duration, reach: Reach, now: Instant) {
         self.let_go = LetGo::Deferred;
-        let time = self.engine.time(now);
+        let (time, wait) = (self.engine.time(now), plan::spread(wait, random()));
         for open in self.line.take(host, reach) {
             let progress = plan::held(wait, open.attempts, time, self.chunk.facts.expires_at);
             self.push(open, progress, TokenVerdict::Keep, now);

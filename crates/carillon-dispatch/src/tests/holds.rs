@@ -21,7 +21,8 @@ async fn a_refused_credential_holds_its_own_chunks_and_no_others() {
     assert_eq!(outcomes.len(), 100);
     assert!(outcomes.values().all(|o| o.status == Status::Queued as u32));
     let times: BTreeSet<_> = outcomes.values().map(|o| (o.not_before_ms - EPOCH_MS) / 1000).collect();
-    assert_eq!(times, BTreeSet::from([60]));
+    assert!(times.iter().all(|seconds| (60..=75).contains(seconds)), "{times:?}");
+    assert!(times.len() <= 2, "what was not tried comes back together: {times:?}");
     assert_eq!(outcomes.values().map(|o| o.attempts).sum::<u32>(), 1, "what was not sent was not tried");
     world.send(vec![chunk(2, 10)]).await.unwrap();
     assert_eq!(world.calls.count(), 1);
@@ -100,7 +101,7 @@ async fn an_exhausted_quota_pauses_everything_of_the_credential() {
     world.send(vec![chunk(1, 50)]).await.unwrap();
     assert_eq!(world.calls.count(), 1);
     let outcomes = world.ledger.outcomes(1);
-    assert!(outcomes.values().all(|o| (19_000..=21_000).contains(&(o.not_before_ms - EPOCH_MS))));
+    assert!(outcomes.values().all(|o| (20_000..=25_000).contains(&(o.not_before_ms - EPOCH_MS))));
 }
 
 #[tokio::test(start_paused = true)]
