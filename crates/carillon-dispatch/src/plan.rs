@@ -5,6 +5,7 @@ use std::time::Duration;
 use carillon_domain::backoff::full_jitter;
 use carillon_domain::delivery_status::{Reason, Status};
 use carillon_domain::outcome::{Progress, TokenVerdict};
+use carillon_domain::platform::Lane;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::provider::{Scope, TokenFate, Verdict};
@@ -19,6 +20,8 @@ const BACKOFF_CAP: Duration = Duration::from_secs(15 * 60);
 const BACKOFF_FLOOR: Duration = Duration::from_millis(100);
 /// A provider that asks for more patience than this is asked again after it: such a header is a mistake more often than not.
 const MOST_PATIENCE: Duration = Duration::from_secs(3600);
+/// A campaign's chunks come back after no less: for each, hundreds of devices are read again, and there may be thousands.
+const CAMPAIGN_HOLD: Duration = Duration::from_secs(5);
 /// How long an app's messages wait for its credential to be repaired.
 const CREDENTIAL_HOLD: Duration = Duration::from_secs(60);
 
@@ -100,9 +103,13 @@ pub(crate) fn held(wait: Duration, attempts: u8, now: Timestamp, expires_at: Tim
     Progress::Deferred { not_before: after(now, wait).min(expires_at), attempts }
 }
 
-/// How long one chunk is held of those that all wait for the same: up to a quarter longer, so that they do not come back in one moment. `random` is
-/// uniform in all of `u32`.
-pub(crate) fn spread(wait: Duration, random: u32) -> Duration {
+/// How long one chunk is held of those that all wait for the same: up to a quarter longer, so that they do not come back in one moment, and a
+/// campaign's for [`CAMPAIGN_HOLD`] at least. `random` is uniform in all of `u32`.
+pub(crate) fn hold(wait: Duration, lane: Lane, random: u32) -> Duration {
+    let wait = match lane {
+        Lane::Transactional => wait,
+        Lane::Bulk => wait.max(CAMPAIGN_HOLD),
+    };
     wait + wait.mul_f64(f64::from(random) / f64::from(u32::MAX) / 4.0)
 }
 
@@ -140,9 +147,14 @@ mod tests {
 
     #[test]
     fn chunks_that_wait_for_the_same_come_back_one_after_the_other_and_none_too_early() {
-        let wait = Duration::from_secs(60);
-        let all: Vec<u64> = (0..=4).map(|n| spread(wait, u32::MAX / 4 * n).as_secs_f64().round() as u64).collect();
-        assert_eq!(all, [60, 64, 67, 71, 75]);
+        let held = |wait, lane| {
+            [0, 1, 2, 4].map(|n| hold(Duration::from_secs(wait), lane, u32::MAX / 4 * n).as_secs_f64().round())
+        };
+        for lane in [Lane::Transactional, Lane::Bulk] {
+            assert_eq!(held(60, lane), [60.0, 64.0, 67.0, 75.0]);
+        }
+        assert_eq!(held(1, Lane::Transactional), [1.0; 4]);
+        assert_eq!(held(1, Lane::Bulk), [5.0, 5.0, 6.0, 6.0]);
     }
 
     fn at(attempts: u8, ttl: i64, random: u32) -> Situation {
