@@ -22,6 +22,8 @@ pub(crate) const RAMP_STEP: Duration = Duration::from_secs(2);
 const RAMP_DONE: f64 = 10_000.0;
 /// A host that is known to take more begins with this share of it, and with half of that after each failure on the way.
 const KNOWN_SHARE: f64 = 0.125;
+/// Messages per second of a host from which on that makes a difference.
+pub(crate) const WORTH_KNOWING: f64 = RAMP_START / KNOWN_SHARE;
 /// Least and most that chunks are held while the provider is away, before they are spread; in between it is half of how long it has been away.
 pub(crate) const OUTAGE_HOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 

@@ -108,7 +108,7 @@ async fn prepare<P: Provider>(
         Verdict::Misconfigured { detail: error.0 }
     })?;
     if let Some(wait) = opened.closed(ready.iter().map(|open| open.host), Instant::now()) {
-        let wait = plan::hold(wait, engine.lane, random());
+        let wait = plan::hold_for(wait, engine.lane, random());
         return Err(Verdict::Throttled { retry_after: Some(wait), scope: Scope::Credential });
     }
     let preparing = timeout(PREPARE, provider.prepare(&chunk.facts, &opened.credential)).await;

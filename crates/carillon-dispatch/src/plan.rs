@@ -105,7 +105,7 @@ pub(crate) fn held(wait: Duration, attempts: u8, now: Timestamp, expires_at: Tim
 
 /// How long one chunk is held of those that all wait for the same: up to a quarter longer, so that they do not come back in one moment, and a
 /// campaign's for [`CAMPAIGN_HOLD`] at least. `random` is uniform in all of `u32`.
-pub(crate) fn hold(wait: Duration, lane: Lane, random: u32) -> Duration {
+pub(crate) fn hold_for(wait: Duration, lane: Lane, random: u32) -> Duration {
     let wait = match lane {
         Lane::Transactional => wait,
         Lane::Bulk => wait.max(CAMPAIGN_HOLD),
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn chunks_that_wait_for_the_same_come_back_one_after_the_other_and_none_too_early() {
         let held = |wait, lane| {
-            [0, 1, 2, 4].map(|n| hold(Duration::from_secs(wait), lane, u32::MAX / 4 * n).as_secs_f64().round())
+            [0, 1, 2, 4].map(|n| hold_for(Duration::from_secs(wait), lane, u32::MAX / 4 * n).as_secs_f64().round())
         };
         for lane in [Lane::Transactional, Lane::Bulk] {
             assert_eq!(held(60, lane), [60.0, 64.0, 67.0, 75.0]);

@@ -265,7 +265,7 @@ impl<'a, P: Provider> Sending<'a, P> {
     /// The same deferral for everything that has not gone, or for all of it that is for one host.
     fn hold(&mut self, host: &str, wait: Duration, reach: Reach, now: Instant) {
         self.let_go = LetGo::Deferred;
-        let (time, wait) = (self.engine.time(now), plan::hold(wait, self.engine.lane, random()));
+        let (time, wait) = (self.engine.time(now), plan::hold_for(wait, self.engine.lane, random()));
         for open in self.line.take(host, reach) {
             let progress = plan::held(wait, open.attempts, time, self.chunk.facts.expires_at);
             self.push(open, progress, TokenVerdict::Keep, now);

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::breaker::WORTH_KNOWING;
+
 /// What a host took longer ago says nothing about it any more.
 const LATELY: Duration = Duration::from_secs(3600);
 /// A rate is counted over this long, or longer where nothing came.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Answers per second from which on they are remembered: below, an outage ends as for a host that is not known.
-pub(crate) const WORTH_KNOWING: f64 = 800.0;
 /// Hosts that are counted at once; those beyond are not known.
 const MOST_HOSTS: usize = 1024;
 

@@ -39,10 +39,12 @@ impl SentTo {
         self.blocks.entry(device.div_euclid(BLOCK)).or_default()[at / 64] |= 1 << (at % 64);
     }
 
-    /// Notes all that `other` has.
-    pub fn merge(&mut self, other: &Self) {
+    /// Notes what `other` has, but takes no more rows than `most`.
+    pub fn merge(&mut self, other: &Self, most: usize) {
         for (block, bits) in &other.blocks {
-            self.blocks.entry(*block).or_default().iter_mut().zip(bits).for_each(|(own, others)| *own |= others);
+            if self.rows() < most || self.blocks.contains_key(block) {
+                self.blocks.entry(*block).or_default().iter_mut().zip(bits).for_each(|(own, others)| *own |= others);
+            }
         }
     }
 
@@ -142,11 +144,15 @@ mod tests {
     }
 
     #[test]
-    fn devices_take_a_row_for_each_block_that_they_lie_in_and_are_joined_without_loss() {
+    fn devices_take_a_row_for_each_block_that_they_lie_in_and_are_joined_up_to_a_bound() {
         let (some, others) = ([0, 511, 512, -1], [511, 513, 5_000]);
         let mut all: SentTo = some.into_iter().collect();
         assert_eq!((all.rows(), all.is_empty(), SentTo::default().is_empty()), (3, false, true));
-        all.merge(&others.into_iter().collect());
-        assert_eq!(all, some.into_iter().chain(others).collect());
+        let others: SentTo = others.into_iter().collect();
+        let mut few = all.clone();
+        few.merge(&others, 3);
+        assert_eq!(few, [0, 511, 512, 513, -1].into_iter().collect(), "in rows that are there already");
+        all.merge(&others, 4);
+        assert_eq!(all, [0, 511, 512, 513, -1, 5_000].into_iter().collect());
     }
 }

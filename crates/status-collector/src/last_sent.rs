@@ -43,9 +43,7 @@ impl LastSent {
     fn put_back(&self, unwritten: SentTo) {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         let since = std::mem::replace(&mut *devices, unwritten);
-        if devices.rows() + since.rows() <= MOST {
-            devices.merge(&since);
-        }
+        devices.merge(&since, MOST);
     }
 
     fn take(&self) -> SentTo {
@@ -119,9 +117,11 @@ mod tests {
         let unwritten = last_sent.take();
         assert_eq!(unwritten.rows(), MOST);
         assert!(last_sent.take().is_empty());
-        last_sent.note(&far_apart(MOST));
-        last_sent.put_back(unwritten);
-        assert_eq!(last_sent.take().rows(), MOST);
+        last_sent.note(&[-1, 1]);
+        last_sent.put_back(unwritten.clone());
+        let kept = last_sent.take();
+        assert_eq!(kept.rows(), MOST);
+        assert_ne!(kept, unwritten, "what lies in rows that are there is kept");
     }
 
     #[test]

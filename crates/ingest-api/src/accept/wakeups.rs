@@ -10,8 +10,7 @@ use carillon_runtime::CancellationToken;
 use carillon_telemetry::RemoteContext;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use line::Line;
-use std::collections::HashMap;
+use line::Lines;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -84,30 +83,25 @@ impl Wakeups {
 /// Publishes until the last sender is gone and everything is confirmed or given up.
 pub(super) async fn publish(handed: Handed, publisher: Publisher, stopping: CancellationToken) {
     let Handed { queue: mut groups, left } = handed;
-    let mut lines: HashMap<Lane, Line> = HashMap::new();
+    let mut lines = Lines::default();
     let (mut first, mut again) = (FuturesUnordered::new(), FuturesUnordered::new());
     let mut tell = tokio::time::interval(TELL);
     let mut open = true;
     while open || !first.is_empty() || !again.is_empty() {
         let now = Instant::now();
-        for (lane, line) in &mut lines {
-            while first.len() + again.len() < WAITING
-                && let Some(message) = line.next(*lane, now)
-            {
-                first.push(try_once(&publisher, *lane, message));
-            }
+        while first.len() + again.len() < WAITING
+            && let Some((lane, message)) = lines.next(now)
+        {
+            first.push(try_once(&publisher, lane, message));
         }
-        let (room, late) = (first.len() + again.len() < WAITING, lines.values().filter_map(Line::goes_at).min());
+        let (room, late) = (first.len() + again.len() < WAITING, lines.goes_at());
         tokio::select! {
             group = groups.recv(), if open && room => match group {
-                Some(group) => {
-                    let now = Instant::now();
-                    group.into_iter().for_each(|one| lines.entry(one.3).or_default().push(one, now));
-                }
+                Some(group) => lines.push(group, Instant::now()),
                 None => open = false,
             },
             Some((lane, refused)) = first.next() => {
-                lines.entry(lane).or_default().landed();
+                lines.landed(lane);
                 again.extend(refused.map(|message| try_again(&publisher, message, &stopping, &left)));
             }
             Some(()) = again.next() => {}
@@ -126,6 +120,7 @@ async fn try_once(publisher: &Publisher, lane: Lane, message: Outgoing) -> (Lane
     (lane, (sent == Sent::Refused).then_some(message))
 }
 
+/// Publishes what was refused once more after each pause; what is refused to the end is left to the scan.
 async fn try_again(publisher: &Publisher, message: Outgoing, stopping: &CancellationToken, left: &Left) {
     for pause in PAUSES {
         if stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

@@ -1,6 +1,6 @@
-//! News of one lane that go together.
+//! Which news go together, and when.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use carillon_broker::Outgoing;
@@ -16,10 +16,38 @@ use super::News;
 /// How long news wait for the message before them: it may be one that is never confirmed.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// News by lane, as each lane has a queue of its own.
+#[derive(Default)]
+pub(super) struct Lines(HashMap<Lane, Line>);
+
+impl Lines {
+    /// Takes news in.
+    pub(super) fn push(&mut self, news: Vec<News>, now: Instant) {
+        news.into_iter().for_each(|one| self.0.entry(one.3).or_default().push(one, now));
+    }
+
+    /// The next message, if one should go now, and its lane. [`Lines::landed`] is to be called when it is there, or is not.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Lane, Outgoing)> {
+        self.0.iter_mut().find_map(|(lane, line)| Some((*lane, line.next(*lane, now)?)))
+    }
+
+    /// A lane's message is confirmed or refused.
+    pub(super) fn landed(&mut self, lane: Lane) {
+        if let Some(line) = self.0.get_mut(&lane) {
+            line.under_way = line.under_way.saturating_sub(1);
+        }
+    }
+
+    /// When the first of those that wait goes, whatever becomes of the message before it.
+    pub(super) fn goes_at(&self) -> Option<Instant> {
+        self.0.values().filter_map(Line::goes_at).min()
+    }
+}
+
 /// While a message is on its way to the broker, news that come share the next one: it costs the broker and the segmenter the same whatever is in it.
 /// What fills a message does not wait.
 #[derive(Default)]
-pub(super) struct Line {
+struct Line {
     waiting: VecDeque<News>,
     /// Since when the first of them does, or somebody who went before it did.
     since: Option<Instant>,
@@ -28,14 +56,12 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Takes news in.
-    pub(super) fn push(&mut self, one: News, now: Instant) {
+    fn push(&mut self, one: News, now: Instant) {
         self.since.get_or_insert(now);
         self.waiting.push_back(one);
     }
 
-    /// The next message, if one should go now. [`Line::landed`] is to be called when it is there, or is not.
-    pub(super) fn next(&mut self, lane: Lane, now: Instant) -> Option<Outgoing> {
+    fn next(&mut self, lane: Lane, now: Instant) -> Option<Outgoing> {
         let is_full = self.waiting.len() >= limits::WAKEUP_NOTIFICATIONS;
         if self.waiting.is_empty() || (self.under_way > 0 && !is_full && self.goes_at().is_some_and(|at| now < at)) {
             return None;
@@ -47,13 +73,8 @@ impl Line {
         message(lane, &group)
     }
 
-    /// A message is confirmed or refused.
-    pub(super) fn landed(&mut self) {
-        self.under_way = self.under_way.saturating_sub(1);
-    }
-
     /// When those that wait go, whatever becomes of the message before them.
-    pub(super) fn goes_at(&self) -> Option<Instant> {
+    fn goes_at(&self) -> Option<Instant> {
         self.since.map(|since| since + PATIENCE)
     }
 }
@@ -95,6 +116,8 @@ mod tests {
 
     const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
+    const LANE: Lane = Lane::Transactional;
+
     fn news(n: u128, traceparent: &str) -> News {
         let trace = RemoteContext::from_traceparent(traceparent);
         (NotificationId(Uuid::from_u128(n)), TenantKey(1), AppKey(2), Lane::Transactional, trace)
@@ -105,43 +128,58 @@ mod tests {
     }
 
     /// How many notifications each message has that goes now.
-    fn go(line: &mut Line, now: Instant) -> Vec<usize> {
-        std::iter::from_fn(|| line.next(Lane::Transactional, now)).map(|message| carried(&message).len()).collect()
+    fn go(lines: &mut Lines, now: Instant) -> Vec<usize> {
+        std::iter::from_fn(|| lines.next(now)).map(|(_, message)| carried(&message).len()).collect()
+    }
+
+    #[test]
+    fn lanes_share_no_message_and_do_not_wait_for_each_other() {
+        let (mut lines, now) = (Lines::default(), Instant::now());
+        let mut bulk = news(9, "");
+        bulk.3 = Lane::Bulk;
+        lines.push(vec![news(1, ""), bulk.clone(), news(2, "")], now);
+        let gone: HashMap<Lane, usize> =
+            std::iter::from_fn(|| lines.next(now)).map(|(lane, message)| (lane, carried(&message).len())).collect();
+        assert_eq!(gone, HashMap::from([(LANE, 2), (Lane::Bulk, 1)]));
+        lines.push(vec![news(3, ""), bulk], now);
+        lines.landed(Lane::Bulk);
+        assert_eq!(lines.next(now).map(|(lane, _)| lane), Some(Lane::Bulk));
+        assert!(lines.next(now).is_none());
     }
 
     #[test]
     fn news_go_at_once_and_those_that_come_meanwhile_share_the_next_message() {
-        let (mut line, now) = (Line::default(), Instant::now());
-        line.push(news(1, ""), now);
-        assert_eq!(go(&mut line, now), [1]);
-        (2..5).for_each(|n| line.push(news(n, ""), now));
-        assert_eq!(go(&mut line, now), [0; 0]);
-        line.landed();
-        assert_eq!(go(&mut line, now), [3]);
-        assert_eq!(line.goes_at(), None);
+        let (mut lines, now) = (Lines::default(), Instant::now());
+        lines.push(vec![news(1, "")], now);
+        assert_eq!(go(&mut lines, now), [1]);
+        (2..5).for_each(|n| lines.push(vec![news(n, "")], now));
+        assert_eq!(go(&mut lines, now), [0; 0]);
+        lines.landed(LANE);
+        assert_eq!(go(&mut lines, now), [3]);
+        assert_eq!(lines.goes_at(), None);
     }
 
     #[test]
     fn what_fills_a_message_does_not_wait() {
-        let (mut line, now) = (Line::default(), Instant::now());
-        (0..150).for_each(|n| line.push(news(n, ""), now));
-        assert_eq!(go(&mut line, now), [64, 64]);
-        line.landed();
-        assert_eq!(go(&mut line, now), [0; 0], "one is still under way");
-        line.landed();
-        assert_eq!(go(&mut line, now), [22]);
+        let (mut lines, now) = (Lines::default(), Instant::now());
+        (0..150).for_each(|n| lines.push(vec![news(n, "")], now));
+        assert_eq!(go(&mut lines, now), [64, 64]);
+        lines.landed(LANE);
+        assert_eq!(go(&mut lines, now), [0; 0], "one is still under way");
+        lines.landed(LANE);
+        assert_eq!(go(&mut lines, now), [22]);
     }
 
     #[test]
     fn nobody_waits_for_long_for_a_message_that_is_never_confirmed() {
-        let (mut line, now) = (Line::default(), Instant::now());
-        line.push(news(1, ""), now);
-        assert_eq!(go(&mut line, now), [1]);
+        let (mut lines, now) = (Lines::default(), Instant::now());
+        lines.push(vec![news(1, "")], now);
+        assert_eq!(go(&mut lines, now), [1]);
         let later = now + PATIENCE;
-        line.push(news(2, ""), later);
-        assert_eq!(go(&mut line, later), [0; 0]);
-        assert_eq!(line.goes_at(), Some(later + PATIENCE));
-        assert_eq!(go(&mut line, later + PATIENCE), [1]);
+        lines.push(vec![news(2, "")], later);
+        assert_eq!(go(&mut lines, later), [0; 0]);
+        assert_eq!(lines.goes_at(), Some(later + PATIENCE));
+        assert_eq!(go(&mut lines, later + PATIENCE), [1]);
     }
 
     #[test]
